@@ -1,0 +1,133 @@
+"""Every error this package raises on purpose, as one tree.
+
+::
+
+    SSDResNet34Error
+    ├── ImageError                an input was refused; has .code and .status (HTTP)
+    │   ├── EmptyInput            empty_input        400
+    │   ├── UnsupportedImage      unsupported_image  415
+    │   ├── CorruptImage          corrupt_image      422
+    │   ├── TooManyPixels         too_many_pixels    413
+    │   ├── TooManyBytes          too_many_bytes     413
+    │   └── UnreadableFile        unreadable_file    404   (missing, a folder, a pipe, no permission)
+    ├── HeadsError                network outputs that are not the twelve heads of the contract
+    ├── ContractError             a contract (categories, sizes) that contradicts itself
+    ├── ArtifactError             an ONNX file that is not, or not safely, this network
+    ├── WeightsError              a weights name, file or download that cannot be used
+    │   ├── UnknownWeights        no such record and no such file
+    │   ├── WrongHash             the bytes are not the ones the record promises
+    │   ├── DownloadFailed        every mirror failed, or the network is switched off
+    │   └── UnsafeWeights         a file that would run code or read other files
+    ├── SessionError              a session could not be made or used
+    │   ├── EngineUnavailable     the engine is not installed, or unknown
+    │   ├── UnsupportedPrecision  engine, artifact and precision do not go together
+    │   ├── InvalidInput          a tensor of the wrong shape, dtype or number
+    │   └── SessionClosed         use after close()
+    ├── UsageError                an argument outside its range, named
+    └── MissingExtra              an optional dependency; the message has the pip command
+
+Every message says what was wrong, where, and what to do about it.
+"""
+
+from typing import ClassVar
+
+
+class SSDResNet34Error(Exception):
+    """Base of all errors of this package."""
+
+
+class ImageError(SSDResNet34Error):
+    """An image input was refused. ``code`` and ``status`` are the same on every road."""
+
+    code: ClassVar[str] = "refused_image"
+    status: ClassVar[int] = 400
+
+
+class EmptyInput(ImageError):
+    code = "empty_input"
+    status = 400
+
+
+class UnsupportedImage(ImageError):
+    code = "unsupported_image"
+    status = 415
+
+
+class CorruptImage(ImageError):
+    code = "corrupt_image"
+    status = 422
+
+
+class TooManyPixels(ImageError):
+    code = "too_many_pixels"
+    status = 413
+
+
+class TooManyBytes(ImageError):
+    code = "too_many_bytes"
+    status = 413
+
+
+class UnreadableFile(ImageError):
+    code = "unreadable_file"
+    status = 404
+
+
+class HeadsError(SSDResNet34Error):
+    """Network outputs are not the twelve heads the contract describes."""
+
+
+class ContractError(SSDResNet34Error):
+    """A contract that contradicts itself or that this version cannot read."""
+
+
+class ArtifactError(SSDResNet34Error):
+    """An ONNX file that is not this network, or that cannot be used safely."""
+
+
+class WeightsError(SSDResNet34Error):
+    """A weights name, file or download that cannot be used."""
+
+
+class UnknownWeights(WeightsError):
+    """Neither a record nor a file of that name."""
+
+
+class WrongHash(WeightsError):
+    """The bytes are not the ones the record promises."""
+
+
+class DownloadFailed(WeightsError):
+    """Every mirror failed, or the network is switched off."""
+
+
+class UnsafeWeights(WeightsError):
+    """A file that would run code, or read other files, when loaded."""
+
+
+class SessionError(SSDResNet34Error):
+    """A session could not be made or used."""
+
+
+class EngineUnavailable(SessionError):
+    """The engine is unknown or not installed."""
+
+
+class UnsupportedPrecision(SessionError):
+    """Engine, artifact and precision do not go together."""
+
+
+class InvalidInput(SessionError):
+    """A tensor of the wrong shape, dtype or number."""
+
+
+class SessionClosed(SessionError):
+    """The session was closed before this call."""
+
+
+class UsageError(SSDResNet34Error, ValueError):
+    """An argument outside its range; the message names it and the range."""
+
+
+class MissingExtra(SSDResNet34Error, ImportError):
+    """An optional dependency is not installed; the message has the pip command."""

@@ -1,0 +1,1 @@
+"""The network: its layout as data, the torch module, the ONNX builder, cutting published graphs."""

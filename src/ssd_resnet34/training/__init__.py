@@ -1,0 +1,1 @@
+"""Training (extra ``[train]``): rendered scenes, the multibox loss, a lean resumable trainer."""

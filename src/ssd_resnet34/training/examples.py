@@ -1,0 +1,129 @@
+"""What the trainer looks at: crops at native scale and whole scenes, made by the renderer.
+
+A crop has the object sizes and sharpness of the 1200×1200 layout at an eighth of its cost. Batch
+``step`` depends on the seed and the step alone, so a resumed run sees what an uninterrupted one
+would have seen.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from ..contract import COCO, INPUT_SIZE, Contract
+from .held_out import TRAINING_STREAM, training_seed
+from .multibox import Target, match
+from .scenes import Scene, render_scene
+
+CROP_STREAM: Final = TRAINING_STREAM + 1
+CROP_OBJECTS: Final = (3, 6)
+CROP_SIDES: Final = (24, 300)
+LEAST_VISIBLE: Final = 0.4
+"""Share of an object's box that must lie in a crop for the object to be taught; less is ignored."""
+
+Kind = Literal["crops", "scenes"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """``image`` uint8 (s, s, 3) BGR; ``boxes`` (n, 4) ltrb pixels; ``indices`` (n,) model indices;
+    ``ignored`` (m, 4) regions that are neither object nor background."""
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    ignored: NDArray[np.float32]
+
+
+def whole(scene: Scene, contract: Contract = COCO) -> Example:
+    """The scene as it is."""
+    index = {label: i for i, label in enumerate(contract.labels, 1)}
+    indices = np.array([index[label] for label in scene.labels], np.int64)
+    return Example(scene.image, scene.boxes, indices, np.zeros((0, 4), np.float32))
+
+
+def crop(example: Example, left: int, top: int, size: int) -> Example:
+    """A ``size``×``size`` window; boxes are clipped to it, those mostly outside ignored."""
+    origin = np.array([left, top, left, top], np.float32)
+    boxes = np.clip(example.boxes - origin, 0, size)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    full = np.prod(example.boxes[:, 2:] - example.boxes[:, :2], axis=1)
+    share = areas / np.maximum(full, 1)
+    kept, partial = share >= LEAST_VISIBLE, (share > 0) & (share < LEAST_VISIBLE)
+    image = np.ascontiguousarray(example.image[top : top + size, left : left + size])
+    return Example(image, boxes[kept], example.indices[kept], boxes[partial])
+
+
+def crop_batch(seed: int, step: int, count: int, size: int) -> list[Example]:
+    """Half windows of one whole scene, each around some object; half small dense scenes."""
+    rng = np.random.Generator(np.random.PCG64([CROP_STREAM, seed, step]))
+    scene = whole(render_scene((*training_seed(step), seed)))
+    sides = (scene.boxes[:, 2:] - scene.boxes[:, :2]).max(axis=1)
+    fitting = np.flatnonzero(sides < 0.8 * size)
+    batch = []
+    for n in range(count):
+        if n % 2 or len(fitting) == 0:
+            dense = render_scene(
+                (CROP_STREAM, seed, step, n), size=size, objects=CROP_OBJECTS, sides=CROP_SIDES
+            )
+            batch.append(whole(dense))
+            continue
+        box = scene.boxes[rng.choice(fitting)]
+        corner = []
+        for low, high in ((box[0], box[2]), (box[1], box[3])):
+            first, last = max(0, int(high) - size), min(int(low), INPUT_SIZE - size)
+            corner.append(int(rng.integers(min(first, last), max(first, last) + 1)))
+        batch.append(crop(scene, corner[0], corner[1], size))
+    return batch
+
+
+def scene_batch(seed: int, step: int, count: int) -> list[Example]:
+    """Whole 1200×1200 scenes."""
+    return [whole(render_scene((*training_seed(step * count + n), seed))) for n in range(count)]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``images`` uint8 [N, s, s, 3] BGR and what each of them teaches."""
+
+    step: int
+    images: Tensor
+    targets: list[Target]
+
+
+class Batches(IterableDataset[Batch]):
+    """Batches ``first``, ``first + 1``, … without end; meant for one background worker."""
+
+    def __init__(
+        self, kind: Kind, priors: Tensor, *, seed: int, first: int, count: int, size: int
+    ) -> None:
+        self.kind, self.priors = kind, priors
+        self.seed, self.first, self.count, self.size = seed, first, count, size
+
+    def __iter__(self) -> Iterator[Batch]:
+        cv2.setNumThreads(1)  # the cores belong to the network
+        torch.set_num_threads(1)
+        step = self.first
+        while True:
+            if self.kind == "crops":
+                examples = crop_batch(self.seed, step, self.count, self.size)
+            else:
+                examples = scene_batch(self.seed, step, self.count)
+            targets = [
+                match(
+                    self.priors,
+                    torch.from_numpy(example.boxes),
+                    torch.from_numpy(example.indices),
+                    torch.from_numpy(example.ignored),
+                )
+                for example in examples
+            ]
+            images = torch.from_numpy(np.stack([example.image for example in examples]))
+            yield Batch(step, images, targets)
+            step += 1

@@ -1,0 +1,163 @@
+"""Matching objects to priors, and the multibox loss with hard-negative mining.
+
+Liu et al., "SSD: Single Shot MultiBox Detector" (2016), section 2.2; one departure is noted at
+:func:`match`. All boxes and priors are in pixels of the 1200 layout.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..contract import INPUT_SIZE, LEVELS, SCALE_WH, SCALE_XY, SCALES
+
+BACKGROUND: Final = 0
+IGNORED: Final = -1
+"""Target of a prior that is neither a positive nor a usable negative."""
+
+POSITIVE_IOU: Final = 0.5
+NEGATIVE_IOU: Final = 0.4
+NEAR_BEST: Final = 0.9
+NEGATIVES_PER_POSITIVE: Final = 3
+
+
+def layout_priors(size: int, maps: Sequence[tuple[int, int]]) -> Tensor:
+    """Priors for a square training input of ``size`` pixels.
+
+    Sizes stay in pixels of the 1200 layout. A whole image (size 1200) has the contract's centres,
+    (x + ½)/F; a crop has one centre a network stride (24, 48, 96, … pixels), since its last cell
+    does not end at the border.
+
+    Returns:
+        (n, 4) float32 cx, cy, w, h, pixels, in the contract's order (level, anchor, y, x).
+    """
+    rows = []
+    for k, (level, (height, width)) in enumerate(zip(LEVELS, maps, strict=True)):
+        step = INPUT_SIZE / level.size if size == INPUT_SIZE else level.step
+        side, following = SCALES[k], SCALES[k + 1]
+        sizes = [(side, side), ((side * following) ** 0.5,) * 2]
+        for ratio in level.ratios:
+            root = ratio**0.5
+            sizes += [(side * root, side / root), (side / root, side * root)]
+        y, x = torch.meshgrid(
+            (torch.arange(height) + 0.5) * step, (torch.arange(width) + 0.5) * step, indexing="ij"
+        )
+        for w, h in sizes:
+            wh = torch.tensor([w, h]).clamp(max=INPUT_SIZE).expand(height * width, 2)
+            rows.append(torch.cat([torch.stack([x.flatten(), y.flatten()], 1), wh], 1))
+    return torch.cat(rows)
+
+
+def _corners(boxes: Tensor) -> Tensor:
+    return torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+
+
+def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of (n, 4) and (m, 4) left-top-right-bottom boxes: (n, m)."""
+    low = torch.maximum(a[:, None, :2], b[None, :, :2])
+    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    overlap = (high - low).clamp(min=0).prod(2)
+    areas = [(v[:, 2:] - v[:, :2]).prod(1) for v in (a, b)]
+    return overlap / (areas[0][:, None] + areas[1][None] - overlap).clamp(min=1e-9)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one image teaches: ``classes`` (n,) int64 with IGNORED, ``offsets`` (n, 4) float32."""
+
+    classes: Tensor
+    offsets: Tensor
+
+
+def match(priors: Tensor, boxes: Tensor, indices: Tensor, ignored: Tensor) -> Target:
+    """Assign objects to priors.
+
+    A prior takes the object it overlaps best if their IoU is at least 0.5; each object also takes
+    its best prior. Departure from the paper: objects far smaller than the smallest prior (24 px
+    against 84 px) overlap several priors almost equally, so an object without a prior of IoU 0.5
+    takes every prior within 90 % of its best instead of an arbitrary single one, and priors
+    between 0.4 and 0.5 teach nothing.
+
+    Args:
+        priors: (p, 4) cx, cy, w, h, pixels.
+        boxes: (n, 4) left, top, right, bottom, pixels.
+        indices: (n,) int64 model indices, 1-based.
+        ignored: (m, 4) regions that must not become negatives (objects mostly out of the crop).
+    """
+    classes = torch.full((len(priors),), BACKGROUND, dtype=torch.int64)
+    offsets = torch.zeros(len(priors), 4)
+    corners = _corners(priors)
+    if len(ignored):
+        classes[pairwise_iou(corners, ignored).amax(1) > NEGATIVE_IOU - 0.1] = IGNORED
+    if len(boxes) == 0:
+        return Target(classes, offsets)
+    iou = pairwise_iou(corners, boxes)
+    best_of_object = iou.amax(0)
+    claimed = (iou >= (best_of_object * NEAR_BEST).clamp(max=POSITIVE_IOU)) & (iou > 0)
+    score = torch.where(claimed, iou, torch.full_like(iou, -1.0))
+    # An object's very best prior is its own even where another object overlaps it more.
+    best_prior = iou.argmax(0)
+    score[best_prior, torch.arange(len(boxes))] += 2.0
+    value, owner = score.max(1)
+    positive = value > 0
+    near = (iou.amax(1) >= NEGATIVE_IOU) & ~positive
+    classes[near] = IGNORED
+    classes[positive] = indices[owner[positive]]
+    chosen = boxes[owner]
+    centre, extent = (chosen[:, :2] + chosen[:, 2:]) / 2, chosen[:, 2:] - chosen[:, :2]
+    offsets[:, :2] = (centre - priors[:, :2]) / priors[:, 2:] / SCALE_XY
+    offsets[:, 2:] = torch.log(extent.clamp(min=1e-3) / priors[:, 2:]) / SCALE_WH
+    return Target(classes, torch.where(positive[:, None], offsets, torch.zeros(())))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """``classes`` and ``boxes`` are means over the ``positives`` of the batch."""
+
+    classes: Tensor
+    boxes: Tensor
+    positives: int
+
+    @property
+    def total(self) -> Tensor:
+        return self.classes + self.boxes
+
+
+def multibox_loss(heads: Sequence[Tensor], targets: Sequence[Target]) -> Loss:
+    """Cross-entropy over positives and the hardest negatives (3:1 an image), smooth L1 on boxes.
+
+    Args:
+        heads: twelve tensors [N, C·A | 4·A, F, F] in the contract's order.
+        targets: one an image.
+    """
+    levels = len(LEVELS)
+
+    def join(parts: Sequence[Tensor]) -> Tensor:  # -> [N, priors, C | 4]
+        rows = [
+            head.float().reshape(len(head), -1, level.anchors * head.shape[2] * head.shape[3])
+            for head, level in zip(parts, LEVELS, strict=True)
+        ]
+        return torch.cat(rows, 2).transpose(1, 2)
+
+    logits, offsets = join(heads[:levels]), join(heads[levels:])
+    classes = torch.stack([target.classes for target in targets])
+    wanted = torch.stack([target.offsets for target in targets])
+    positive = classes > BACKGROUND
+    entropy = functional.cross_entropy(
+        logits.flatten(0, 1), classes.clamp(min=0).flatten(), reduction="none"
+    ).view_as(classes)
+    candidates = entropy.detach().masked_fill(classes != BACKGROUND, -1.0)
+    rank = candidates.argsort(1, descending=True).argsort(1)
+    # An image without objects still shows a few of its worst false alarms.
+    quota = (positive.sum(1, keepdim=True) * NEGATIVES_PER_POSITIVE).clamp(min=16)
+    negative = (rank < quota) & (classes == BACKGROUND)
+    positives = int(positive.sum())
+    scale = max(positives, 1)
+    class_loss = entropy[positive | negative].sum() / scale
+    box_loss = (
+        functional.smooth_l1_loss(offsets[positive], wanted[positive], reduction="sum") / scale
+    )
+    return Loss(class_loss, box_loss, positives)
