@@ -23,6 +23,7 @@
     │   ├── UnsupportedPrecision  engine, artifact and precision do not go together
     │   ├── InvalidInput          a tensor of the wrong shape, dtype or number
     │   └── SessionClosed         use after close()
+    ├── OutputError               results could not be written (a full disk)
     ├── UsageError                an argument outside its range, named
     └── MissingExtra              an optional dependency; the message has the pip command
 
@@ -123,6 +124,10 @@ class InvalidInput(SessionError):
 
 class SessionClosed(SessionError):
     """The session was closed before this call."""
+
+
+class OutputError(SSDResNet34Error):
+    """Results could not be written: a full disk, a file system gone; nothing partial is left."""
 
 
 class UsageError(SSDResNet34Error, ValueError):

@@ -1,0 +1,225 @@
+"""ONNX artifacts: reading them safely, their metadata and contract, the check of their heads.
+
+An artifact is an ONNX model with input ``image`` and the twelve outputs of the contract, and its
+:class:`~ssd_resnet34.contract.Contract` as JSON in ``metadata_props`` under
+``ssd_resnet34.contract``. Nothing here runs a network or needs an engine.
+"""
+
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from .contract import INPUT_NAME, INPUT_SIZE, SCHEMA, Contract
+from .errors import ArtifactError, UnsafeWeights
+
+if TYPE_CHECKING:  # onnx costs 60 ms and 25 MB: loaded where it is used
+    import onnx
+
+NAMESPACE: Final = "ssd_resnet34."
+"""Prefix of this package's keys in ``metadata_props``."""
+
+MAX_BYTES: Final = 512 * 1024**2
+"""Largest model file that is read, bytes; the published ones have 20 to 85 million."""
+
+_QUANTIZED_OPS: Final = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "QLinearAdd"}
+)
+
+
+def load(source: bytes | str | PathLike[str], name: str = "the model") -> "onnx.ModelProto":
+    """The model in ``source`` (a path, or the file's bytes), checked: whole and self-contained.
+
+    ``name`` stands for bytes in messages; a path speaks for itself.
+
+    Raises:
+        ArtifactError: not readable, too large, truncated, or not an ONNX model.
+        UnsafeWeights: a tensor is stored outside the file (external data), in the graph, in a
+            subgraph or in a function; found before any engine sees the model.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no stubs
+
+    data, name = _bytes_of(source, name)
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise ArtifactError(
+            f"{name}: not an ONNX model, or cut short ({len(data):,} bytes); fetch or export it "
+            "again"
+        ) from error
+    if model.ir_version < 3 or not model.opset_import or not model.graph.node:
+        raise ArtifactError(
+            f"{name}: not an ONNX model, or cut short (no graph, opset or version in its "
+            f"{len(data):,} bytes); fetch or export it again"
+        )
+    for tensor in _tensors(model):
+        _check_tensor(tensor, name)
+    return model
+
+
+def serialize(model: "onnx.ModelProto") -> bytes:
+    """The model's bytes; the same model gives the same bytes."""
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def embed(model: "onnx.ModelProto", contract: Contract, extra: Mapping[str, str]) -> None:
+    """Write ``contract``, its schema and ``extra`` into the model's metadata, in place.
+
+    Keys of ``extra`` come without the ``ssd_resnet34.`` prefix. Other metadata stays; the entries
+    end up sorted by key, so that the bytes do not depend on the order of calls.
+    """
+    entries = {prop.key: prop.value for prop in model.metadata_props}
+    entries |= {f"{NAMESPACE}{key}": value for key, value in extra.items()}
+    entries[f"{NAMESPACE}contract"] = contract.to_json()
+    entries[f"{NAMESPACE}schema"] = str(SCHEMA)
+    del model.metadata_props[:]
+    for key, value in sorted(entries.items()):
+        model.metadata_props.add(key=key, value=value)
+
+
+def metadata(model: "onnx.ModelProto | bytes") -> dict[str, str]:
+    """This package's metadata entries, prefix removed: ``contract``, ``schema``, ``producer``, …
+
+    Raises:
+        ArtifactError, UnsafeWeights: as :func:`load`, for bytes.
+    """
+    proto = load(model) if isinstance(model, bytes) else model
+    return {
+        prop.key.removeprefix(NAMESPACE): prop.value
+        for prop in proto.metadata_props
+        if prop.key.startswith(NAMESPACE)
+    }
+
+
+def contract_of(model: "onnx.ModelProto | bytes") -> Contract:
+    """The contract in the model's metadata.
+
+    Raises:
+        ArtifactError: there is none; the model was not made by this package.
+        ContractError: there is one that this version cannot read.
+    """
+    text = metadata(model).get("contract")
+    if text is None:
+        raise ArtifactError(
+            f"the model has no {NAMESPACE}contract metadata: it is not an artifact of this "
+            "package; make one with `ssd-resnet34 compile --weights FILE`"
+        )
+    return Contract.from_json(text)
+
+
+def precision_of(model: "onnx.ModelProto") -> Literal["fp32", "int8"]:
+    """``int8`` if the graph has quantized operators, else ``fp32``."""
+    quantized = any(node.op_type in _QUANTIZED_OPS for node in model.graph.node)
+    return "int8" if quantized else "fp32"
+
+
+def check_heads(model: "onnx.ModelProto", contract: Contract) -> None:
+    """Refuse a model whose input or outputs are not the contract's, in name, order, type or shape.
+
+    The input is ``image`` float32 [N, 3, 1200, 1200], the outputs ``cls_0..cls_5, loc_0..loc_5``
+    float32 [N, channels, size, size] with any batch, fixed or not.
+
+    Raises:
+        ArtifactError: the first difference, named.
+    """
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in stored]
+    outputs = list(model.graph.output)
+    want_inputs = {INPUT_NAME: (3, INPUT_SIZE, INPUT_SIZE)}
+    for values, wanted, what in (
+        (inputs, want_inputs, "input"),
+        (outputs, contract.head_shapes(), "output"),
+    ):
+        names = [value.name for value in values]
+        if names != list(wanted):
+            raise ArtifactError(
+                f"the model's {what}s are {', '.join(names) or 'none'}; the contract says "
+                f"{', '.join(wanted)}; for a published graph, load it as weights (it is cut at its "
+                "heads)"
+            )
+        for value in values:
+            _check_value(value, wanted[value.name], what)
+
+
+def _check_value(value: "onnx.ValueInfoProto", wanted: tuple[int, ...], what: str) -> None:
+    tensor = value.type.tensor_type
+    # A dynamic axis has no dim_value, which protobuf reads as 0.
+    shape = tuple(axis.dim_value for axis in tensor.shape.dim)
+    if tensor.elem_type != 1 or len(shape) != 4 or shape[1:] != wanted:  # 1 = FLOAT
+        axes = ", ".join(str(axis.dim_value or axis.dim_param or "?") for axis in tensor.shape.dim)
+        raise ArtifactError(
+            f"{what} {value.name} has element type {tensor.elem_type} and shape [{axes}]; the "
+            f"contract says float32 [N, {', '.join(map(str, wanted))}]: wrong number of classes, "
+            "or another network"
+        )
+
+
+def _bytes_of(source: bytes | str | PathLike[str], name: str) -> tuple[bytes, str]:
+    if isinstance(source, bytes):
+        data = source
+        size = len(data)
+    else:
+        path = Path(source)
+        name = str(path)
+        try:
+            size = path.stat().st_size
+            data = b"" if size > MAX_BYTES else path.read_bytes()
+        except OSError as error:
+            raise ArtifactError(
+                f"{name}: cannot be read ({error.strerror}); give the path of an ONNX file"
+            ) from error
+    if size > MAX_BYTES:
+        raise ArtifactError(
+            f"{name}: {size:,} bytes, the limit is {MAX_BYTES:,}; this network has 80 million"
+        )
+    if not data:
+        raise ArtifactError(f"{name}: empty, not an ONNX model; fetch or export it again")
+    return data, name
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every TensorProto inside a message, however deep: attributes, subgraphs, functions.
+
+    By reflection, so that no place where a tensor may hide is forgotten.
+    """
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for item in value if field.is_repeated else (value,):
+            if field.message_type.name == "TensorProto":
+                yield item
+            else:
+                yield from _tensors(item)
+
+
+def _check_tensor(tensor: "onnx.TensorProto", name: str) -> None:
+    import onnx
+
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+        fields = {entry.key: entry.value for entry in tensor.external_data}
+        raise UnsafeWeights(
+            f"{name}: tensor {tensor.name!r} is stored outside the file, at "
+            f"{fields.get('location', '?')!r}; external data is refused: save the model as one "
+            "file (onnx.save with save_as_external_data=False)"
+        )
+    if any(size < 0 for size in tensor.dims):
+        raise ArtifactError(f"{name}: tensor {tensor.name!r} has the shape {list(tensor.dims)}")
+    if tensor.HasField("raw_data"):
+        try:
+            width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        except (KeyError, ValueError, TypeError) as error:
+            raise ArtifactError(
+                f"{name}: tensor {tensor.name!r} has the unknown type {tensor.data_type}"
+            ) from error
+        count = 1
+        for size in tensor.dims:
+            count *= size
+        # Types under a byte are packed; they do not occur in float or int8 networks.
+        if width * count != len(tensor.raw_data) and tensor.data_type < 21:
+            raise ArtifactError(
+                f"{name}: tensor {tensor.name!r} holds {len(tensor.raw_data):,} bytes, its shape "
+                f"{list(tensor.dims)} needs {width * count:,}; fetch or export the file again"
+            )

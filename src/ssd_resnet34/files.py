@@ -1,0 +1,60 @@
+"""A file that appears complete or not at all."""
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import IO
+
+from .errors import OutputError, SSDResNet34Error, UsageError
+
+
+@contextlib.contextmanager
+def replacing(path: str | PathLike[str]) -> Iterator[IO[bytes]]:
+    """A new binary file that takes the place of ``path`` at the end, or vanishes on an exception.
+
+    A symbolic link stays and its target is replaced; an existing file's permissions stay.
+    """
+    name = os.fspath(path)
+    if "\0" in name:
+        raise UsageError(f"{name!r}: a file name has no NUL character; remove it")
+    target = Path(os.path.realpath(name))
+    mode = None
+    with told(name, UsageError), contextlib.suppress(FileNotFoundError):
+        mode = target.stat().st_mode
+    if mode is not None and not stat.S_ISREG(mode):
+        # Replacing /dev/null or a pipe by a file would break it for everybody.
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise UsageError(f"{name!r}: is {kind}; name a file to write")
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    with told(name, UsageError):
+        file = temporary.open("xb")
+    try:
+        yield file
+        with told(name):
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            if mode is not None:
+                temporary.chmod(stat.S_IMODE(mode))
+            temporary.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):  # a full disk refuses the last block once more
+            file.close()
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def told(name: str, kind: type[SSDResNet34Error] = OutputError) -> Iterator[None]:
+    """The system's refusals as an error of the tree."""
+    try:
+        yield
+    except OSError as error:
+        mend = "free space or choose another place"
+        if kind is UsageError:
+            mend = "choose an existing folder that you may write to"
+        raise kind(f"{name!r}: cannot be written ({error.strerror or error}); {mend}") from error
