@@ -1,0 +1,45 @@
+"""The fields of :class:`Detections` checked and brought to their dtype."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+
+
+def floats(name: str, values: Any) -> NDArray[np.float32]:
+    array = as_array(name, values)
+    if array.dtype != np.float32:
+        if array.size and array.dtype.kind not in "fiu":
+            raise UsageError(f"{name}: dtype {array.dtype}, need float32; convert it")
+        with np.errstate(over="ignore"):  # what overflows is infinite and refused below
+            array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise UsageError(f"{name}: NaN or infinity; remove those detections first")
+    return array
+
+
+def integers(name: str, values: Any) -> NDArray[np.int64]:
+    array = as_array(name, values)
+    if array.dtype != np.int64:
+        if array.size and array.dtype.kind not in "iu":
+            raise UsageError(f"{name}: dtype {array.dtype}, need int64; convert it")
+        array = array.astype(np.int64)
+    return array
+
+
+def as_array(name: str, values: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise UsageError(f"{name}: rows of different lengths; give a regular array") from error
+
+
+def as_labels(labels: Any) -> tuple[str, ...]:
+    if isinstance(labels, (str, bytes)):
+        raise UsageError("labels: one string; give a tuple with the label of each detection")
+    try:
+        return tuple(labels)
+    except TypeError as error:
+        raise UsageError(f"labels: {type(labels).__name__}; give a tuple of str") from error
