@@ -1,0 +1,1 @@
+"""Running an artifact: sessions, their tensors, and the engines behind them."""

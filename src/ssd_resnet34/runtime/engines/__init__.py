@@ -1,0 +1,180 @@
+"""Engines: what turns an artifact's bytes into something that runs.
+
+An engine is anything with the three members of :class:`Engine`; a session does all the rest
+(inputs, contexts, threads, closing). OpenVINO, ONNX Runtime and PyTorch are built in; another
+distribution adds one with an entry point in the group ``ssd_resnet34.engines``, or hand the
+object itself to ``session.create(engine=...)``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from typing import Any, Final, Protocol, cast, runtime_checkable
+
+from ...contract import Contract
+from ...errors import EngineUnavailable, UsageError
+from ..cache import Cache
+from ..precision import ArtifactPrecision, Precision
+from ..tensors import Array
+
+ENTRY_POINTS: Final = "ssd_resnet34.engines"
+"""Entry-point group; an entry's object is an engine, or a class or function that gives one."""
+
+BUILT_IN: Final[Mapping[str, str]] = {
+    "openvino": "OpenVINOEngine",
+    "onnxruntime": "ONNXRuntimeEngine",
+    "torch": "TorchEngine",
+}
+"""Name (also of the module) -> class, the fastest on CPUs first: the order of ``auto``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompileRequest:
+    """What a session wants of an engine."""
+
+    contract: Contract
+    artifact_precision: ArtifactPrecision
+    precision: Precision
+    device: str
+    threads: int
+    streams: int
+    """Most calls of ``Runner.run`` at the same time; the session sees to it."""
+    sha256: str
+    """Of the artifact's bytes, hexadecimal: the key of anything cached."""
+    cache: Cache
+
+
+class Runner(Protocol):
+    """A compiled network."""
+
+    def run(self, tensor: Array, /) -> Sequence[Array]:
+        """Heads of float32 [N, 3, 1200, 1200], N ≥ 1: twelve new float32 arrays in contract order.
+
+        At most ``CompileRequest.streams`` calls at a time, from any threads.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release everything; called once, while nothing runs."""
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A way to run artifacts."""
+
+    @property
+    def name(self) -> str:
+        """A short name, as in ``engine="openvino"``."""
+        ...
+
+    def precisions(self, device: str, /) -> Mapping[str, str]:
+        """Precision -> why it cannot be had on ``device``, "" where it can.
+
+        Raises:
+            EngineUnavailable: the engine cannot run on that device at all; says what to do.
+        """
+        ...
+
+    def compile(self, model: bytes, request: CompileRequest, /) -> Runner:
+        """Make a checked artifact ready to run.
+
+        Raises:
+            SessionError: the engine refuses it; says why.
+        """
+        ...
+
+
+def find(engine: str | Engine | Callable[[], Engine]) -> Engine:
+    """The engine of that name, or the given engine; a class or function is called for one.
+
+    Raises:
+        EngineUnavailable: no such engine, or its package is missing or broken.
+        UsageError: an object that is no engine.
+    """
+    if not isinstance(engine, str):
+        return _as_engine(engine, "engine")
+    if engine in BUILT_IN:
+        made = getattr(import_module(f"{__name__}.{engine}"), BUILT_IN[engine])()
+        return cast(Engine, made)
+    for entry in metadata.entry_points(group=ENTRY_POINTS):
+        if entry.name == engine:
+            try:
+                return _as_engine(entry.load(), f"entry point {entry.value}")
+            except ImportError as error:
+                raise EngineUnavailable(
+                    f"engine {engine!r} ({entry.value}) cannot be imported: {error}; install what "
+                    "its distribution needs"
+                ) from error
+    raise EngineUnavailable(
+        f"engine {engine!r} is unknown; use auto, {', '.join(names())}, or pass an engine object"
+    )
+
+
+def names() -> list[str]:
+    """Engines that can be named: the built-in ones, then those of entry points."""
+    others = {entry.name for entry in metadata.entry_points(group=ENTRY_POINTS)}
+    return [*BUILT_IN, *sorted(others - set(BUILT_IN))]
+
+
+def _as_engine(candidate: Any, what: str) -> Engine:
+    if isinstance(candidate, type) or (callable(candidate) and not isinstance(candidate, Engine)):
+        candidate = candidate()
+    if isinstance(candidate, Engine):
+        return candidate
+    raise UsageError(
+        f"{what}: a {type(candidate).__name__} is no engine; it needs name, precisions(device) and "
+        "compile(model, request)"
+    )
+
+
+def import_engine(package: str, requirement: str) -> Any:
+    """The engine's Python package.
+
+    Raises:
+        EngineUnavailable: not installed, or broken; the message has the pip command.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        state = "not installed"
+        if getattr(error, "name", None) != package:
+            state = f"installed but cannot be imported ({error})"
+        raise EngineUnavailable(f"{package} is {state}: pip install '{requirement}'") from error
+
+
+def version_of(package: str) -> str:
+    """Version of an installed distribution without importing it, "" where it is not there."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """An engine as ``info`` shows it."""
+
+    name: str
+    version: str
+    unavailable: str
+    """Why it cannot be used on the device, "" where it can."""
+    precisions: Mapping[str, str]
+    """Precision -> why not, "" where it can be had."""
+
+
+def describe(device: str = "cpu") -> list[EngineInfo]:
+    """Every known engine with its version, and what it can do on ``device`` or why not.
+
+    Imports the engines' packages (a second or two with PyTorch).
+    """
+    found = []
+    for name in names():
+        version = version_of(name)
+        try:
+            engine = find(name)
+            version = getattr(engine, "version", version)
+            found.append(EngineInfo(name, version, "", dict(engine.precisions(device))))
+        except (EngineUnavailable, UsageError) as error:
+            found.append(EngineInfo(name, version, str(error), {}))
+    return found

@@ -1,0 +1,180 @@
+"""Engines: found by name, entry point or object; missing ones say what to install."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import pytest
+
+from fake_engine import FakeEngine
+from fake_network import fake_onnx
+from ssd_resnet34.errors import EngineUnavailable, UnsupportedPrecision, UsageError
+from ssd_resnet34.runtime import cpu, engines, session
+from ssd_resnet34.runtime.tensors import Array
+
+
+def entry_points(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    found = [metadata.EntryPoint(n, v, engines.ENTRY_POINTS) for n, v in values.items()]
+
+    def listed(**parameters: Any) -> list[metadata.EntryPoint]:
+        return found if parameters == {"group": engines.ENTRY_POINTS} else []
+
+    monkeypatch.setattr(metadata, "entry_points", listed)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """Make the import of these packages fail as if they were not installed."""
+    from importlib import import_module
+
+    def fail(name: str, *rest: Any) -> Any:
+        if name in packages:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return import_module(name, *rest)
+
+    monkeypatch.setattr(engines, "import_module", fail)
+    from ssd_resnet34.runtime.engines import openvino
+
+    monkeypatch.setattr(openvino, "_core", None)
+
+
+def test_an_engine_of_an_entry_point_is_found_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, pictures: Array
+) -> None:
+    entry_points(monkeypatch, mine="fake_engine:FakeEngine")
+    assert engines.names() == ["openvino", "onnxruntime", "torch", "mine"]
+    with session.create(fake_onnx(), "mine") as sess:
+        assert sess.engine == "fake"
+        assert len(sess.run(pictures[:1])) == 12
+
+
+def test_a_broken_entry_point_says_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry_points(monkeypatch, mine="no_such_module:Engine", odd="fake_engine:DETECTIONS")
+    with pytest.raises(EngineUnavailable, match=r"'mine' \(no_such_module:Engine\) cannot be"):
+        engines.find("mine")
+    with pytest.raises(UsageError, match=r"entry point fake_engine:DETECTIONS: a tuple is no"):
+        engines.find("odd")
+    names = {info.name: info.unavailable for info in engines.describe()}
+    assert "no_such_module" in names["mine"]
+    assert "no engine" in names["odd"]
+
+
+def test_an_object_a_class_and_a_function_may_be_the_engine() -> None:
+    engine = FakeEngine()
+    factory: Callable[[], FakeEngine] = lambda: engine  # noqa: E731 - the point is a function
+    assert engines.find(engine) is engine
+    assert engines.find(factory) is engine
+    assert isinstance(engines.find(FakeEngine), FakeEngine)
+
+
+def test_an_unknown_engine_names_the_known_ones() -> None:
+    with pytest.raises(EngineUnavailable, match="'tensorrt' is unknown; use auto, openvino, onnx"):
+        session.create(fake_onnx(), "tensorrt")
+
+
+def test_the_request_holds_what_the_session_was_asked_for() -> None:
+    engine = FakeEngine()
+    with session.create(fake_onnx(), engine, threads=3, streams=2) as sess:
+        (request,) = engine.requests
+        assert (request.precision, request.artifact_precision) == ("fp32", "fp32")
+        assert (request.device, request.threads, request.streams) == ("cpu", 3, 2)
+        assert (sess.threads, sess.streams, sess.device) == (3, 2, "cpu")
+        assert request.sha256 == sess.sha256
+
+
+def test_auto_takes_openvino_first_and_then_what_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with session.create(fake_onnx()) as sess:
+        assert sess.engine == "openvino"
+    without(monkeypatch, "openvino")
+    with session.create(fake_onnx()) as sess:
+        assert sess.engine == "onnxruntime"
+    assert session.runs_int8()
+    assert session.float_precision() == "fp32"
+
+
+def test_a_missing_engine_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "openvino", "onnxruntime", "torch")
+    for engine, command in (
+        ("openvino", "pip install 'openvino>=2025.2'"),
+        ("onnxruntime", "pip install 'onnxruntime>=1.20'"),
+        ("torch", r"pip install 'ssd-resnet34\[torch\]'"),
+    ):
+        with pytest.raises(EngineUnavailable, match=command):
+            session.create(fake_onnx(), engine)
+        assert (
+            command.replace("\\", "")
+            in {info.name: info.unavailable for info in engines.describe()}[engine]
+        )
+    with pytest.raises(EngineUnavailable, match=r"(?s)no engine can run.*openvino.*torch"):
+        session.create(fake_onnx())
+
+
+def test_an_installed_engine_that_does_not_import_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(name: str) -> Any:
+        raise ImportError("libfoo.so: cannot open shared object file", name="_libfoo")
+
+    monkeypatch.setattr(engines, "import_module", broken)
+    with pytest.raises(EngineUnavailable, match=r"cannot be imported \(libfoo.so"):
+        engines.import_engine("onnxruntime", "onnxruntime")
+
+
+def test_describe_lists_every_engine_with_reasons() -> None:
+    found = {info.name: info for info in engines.describe()}
+    assert list(found)[:3] == ["openvino", "onnxruntime", "torch"]
+    for name in ("openvino", "onnxruntime"):
+        assert found[name].unavailable == ""
+        assert found[name].version == metadata.version(name)
+        assert found[name].precisions["fp32"] == ""
+        assert found[name].precisions["int8"] == ""
+    assert found["onnxruntime"].precisions["bf16"]
+
+
+def test_runs_int8_is_false_of_an_engine_without_it() -> None:
+    class FloatOnly(FakeEngine):
+        def precisions(self, device: str) -> dict[str, str]:
+            return {"fp32": "", "int8": "floats only"}
+
+    assert not session.runs_int8(FloatOnly())
+    assert session.float_precision(FloatOnly()) == "fp32"
+    with pytest.raises(UnsupportedPrecision, match="floats only"):
+        session.create(fake_onnx(precision="int8"), FloatOnly())
+
+
+def test_torch_refuses_int8_and_foreign_graphs_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(UnsupportedPrecision, match="float artifacts only; openvino"):
+        session.create(fake_onnx(precision="int8"), "torch")
+    with pytest.raises(UnsupportedPrecision, match=r"published graph .*use engine='openvino'"):
+        session.create(fake_onnx(), "torch", precision="fp32")
+    monkeypatch.setattr(cpu, "features", lambda: frozenset({"avx2"}))
+    with pytest.raises(UnsupportedPrecision, match="no bfloat16 instructions"):
+        session.create(fake_onnx(), "torch", precision="bf16")
+
+
+def test_torch_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EngineUnavailable, match=r"cannot use cuda: .*use device='cpu'"):
+        session.create(fake_onnx(), "torch", device="cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(EngineUnavailable, match="there are 2 GPUs, numbered from 0"):
+        session.create(fake_onnx(), "torch", device="cuda:2")
+    with pytest.raises(EngineUnavailable, match="device 'tpu'; use 'cpu', 'cuda'"):
+        session.create(fake_onnx(), "torch", device="tpu")
+
+
+def test_importing_the_runtime_loads_no_engine() -> None:
+    code = (
+        "import sys, ssd_resnet34.runtime.session\n"
+        "print(sorted({'torch', 'openvino', 'onnxruntime', 'onnx', 'cv2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
