@@ -9,7 +9,7 @@
     │   ├── CorruptImage          corrupt_image      422
     │   ├── TooManyPixels         too_many_pixels    413
     │   ├── TooManyBytes          too_many_bytes     413
-    │   └── UnreadableFile        unreadable_file    404   (missing, a folder, a pipe, no permission)
+    │   └── UnreadableFile        unreadable_file    404   (missing, folder, pipe, permission)
     ├── HeadsError                network outputs that are not the twelve heads of the contract
     ├── ContractError             a contract (categories, sizes) that contradicts itself
     ├── ArtifactError             an ONNX file that is not, or not safely, this network

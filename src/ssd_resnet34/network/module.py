@@ -111,7 +111,5 @@ class SSDResNet34Module(nn.Module):
         for block in self.additional_blocks:
             maps.append(block(maps[-1]))
         return [
-            head(x)
-            for heads in (self.conf, self.loc)
-            for head, x in zip(heads, maps, strict=True)
+            head(x) for heads in (self.conf, self.loc) for head, x in zip(heads, maps, strict=True)
         ]

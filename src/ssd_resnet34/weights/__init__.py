@@ -1,0 +1,57 @@
+"""Weights: the records, their download and check, and reading any file into the canonical ONNX."""
+
+from os import PathLike
+from pathlib import Path
+
+from .. import artifact
+from ..contract import Contract
+from ..network import builder
+from . import readers, store
+from .records import RECORDS
+
+__all__ = ["RECORDS", "load"]
+
+
+def load(
+    weights: str | PathLike[str] | bytes,
+    contract: Contract | None = None,
+    *,
+    offline: bool | None = None,
+) -> bytes:
+    """The canonical ONNX of a record, a file, or a file's bytes; the same in, the same bytes out.
+
+    A state dict is built into a graph, a published graph is cut at its heads, an artifact of this
+    package comes back as it is. The result has input ``image`` [N, 3, 1200, 1200], the twelve
+    heads as outputs, and the contract, the source's kind and its sha256 in its metadata. It is
+    fp32 unless the published graph is int8.
+
+    Args:
+        weights: a record's name (fetched if it is not in the cache), a path, or bytes.
+        contract: what the classes are; default: the file's own, else COCO.
+        offline: see :func:`ssd_resnet34.weights.store.fetch`.
+
+    Raises:
+        UnknownWeights: neither a record nor a file.
+        WeightsError, ArtifactError: as :func:`ssd_resnet34.weights.readers.read` and ``fetch``.
+    """
+    if isinstance(weights, str) and weights in RECORDS:
+        weights = store.fetch(weights, offline=offline)
+    elif isinstance(weights, str) and not Path(weights).exists() and _is_name(weights):
+        store.record(weights)  # raises: names the nearest record
+    data, name = readers.bytes_of(weights)
+    read = readers.read(data, contract, name)
+    if read.kind == "artifact":
+        return data
+    if read.state is not None:
+        model = builder.build(read.state, read.contract)
+    else:
+        assert read.model is not None  # one of the two is set
+        model = read.model
+    source = {"source_kind": read.kind, "source_sha256": read.sha256}
+    artifact.embed(model, read.contract, source)
+    return artifact.serialize(model)
+
+
+def _is_name(text: str) -> bool:
+    """Whether a string looks like a record's name rather than a path."""
+    return not Path(text).suffix and len(Path(text).parts) <= 1

@@ -1,0 +1,251 @@
+"""The cache of fetched weights: where it is, what fills it, what is checked on every use."""
+
+import hashlib
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..errors import DownloadFailed, UnknownWeights, UsageError, WeightsError, WrongHash
+from . import embedded
+from .download import TIMEOUT, Progress, download, place
+from .records import EMBEDDED, RECORDS, Record
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+CACHE_VARIABLE: Final = "SSD_RESNET34_CACHE"
+OFFLINE_VARIABLE: Final = "SSD_RESNET34_OFFLINE"
+
+
+def cache_dir() -> Path:
+    """The folder for everything that can be made or fetched again.
+
+    ``SSD_RESNET34_CACHE`` if set, else the platform's (``~/.cache/ssd-resnet34`` on Linux).
+    """
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("ssd-resnet34")
+
+
+def record(name: str) -> Record:
+    """The record of that name.
+
+    Raises:
+        UnknownWeights: there is none; names the nearest.
+    """
+    if name in RECORDS:
+        return RECORDS[name]
+    import difflib
+
+    near = difflib.get_close_matches(name, RECORDS, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UnknownWeights(
+        f"no weights record {name!r}; {hint}there are {', '.join(RECORDS)} "
+        "(`ssd-resnet34 weights list`)"
+    )
+
+
+def path(name: str) -> Path:
+    """Where the file of a record lies, or will lie once fetched.
+
+    Raises:
+        UnknownWeights: no such record.
+    """
+    found = record(name)
+    if name == EMBEDDED:
+        return embedded.path()
+    return cache_dir() / "weights" / found.name / found.file
+
+
+def known_sha256(name: str) -> str | None:
+    """The record's sha256, else the one the user gave when the file was fetched or imported."""
+    found = record(name)
+    if found.sha256:
+        return found.sha256
+    note = _note(name)
+    return note.read_text(encoding="ascii").strip() if note.is_file() else None
+
+
+def is_offline(offline: bool | None = None) -> bool:
+    """Whether downloads are off: the argument, else ``SSD_RESNET34_OFFLINE`` (1, true, yes, on)."""
+    if offline is not None:
+        return offline
+    return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() in ("1", "true", "yes", "on")
+
+
+def fetch(
+    name: str,
+    *,
+    sha256: str | None = None,
+    offline: bool | None = None,
+    progress: bool = True,
+    timeout: float = TIMEOUT,
+) -> Path:
+    """The file of a record, downloaded unless it is there; checked either way.
+
+    Args:
+        sha256: needed where the record has none.
+        offline: ``True`` never downloads; default: ``SSD_RESNET34_OFFLINE``.
+        progress: a bar on stderr if that is a terminal.
+        timeout: seconds to wait for a connection and for each next byte.
+
+    Raises:
+        UnknownWeights: no such record.
+        WeightsError: the record has no hash and none is given.
+        WrongHash: other bytes, in the cache or from every mirror.
+        DownloadFailed: offline, or every mirror failed.
+    """
+    found = record(name)
+    target = path(name)
+    if name == EMBEDDED:
+        return target
+    wanted = _wanted(found, sha256, "fetch " + name)
+    if target.is_file():
+        _check(target, wanted, None)
+        _remember(name, wanted)
+        return target
+    if is_offline(offline):
+        raise DownloadFailed(
+            f"{name} is not in {target.parent} and downloads are off; unset {OFFLINE_VARIABLE} and "
+            f"the offline option, or get {found.file} elsewhere and run "
+            f"`ssd-resnet34 weights import {name} FILE`"
+        )
+    with _bar(progress) as bar:
+        report: Progress | None = None
+        if bar is not None:
+            task = bar.add_task(found.file, total=found.size)
+
+            def show(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total or None)
+
+            report = show
+        download(found.urls, target, wanted, found.size, timeout, report)
+    _remember(name, wanted)
+    return target
+
+
+def import_file(source: str | PathLike[str], name: str, sha256: str | None = None) -> Path:
+    """Put a file that was got elsewhere into the cache under a record's name.
+
+    Raises:
+        UnknownWeights: no such record, or no such file.
+        UsageError: the embedded weights cannot be replaced.
+        WeightsError: the record has no hash and none is given; the message has the file's.
+        WrongHash: the file is another one.
+    """
+    found, file = record(name), Path(source)
+    if name == EMBEDDED:
+        raise UsageError("the embedded weights are part of the package; import under another name")
+    if not file.is_file():
+        raise UnknownWeights(f"{file}: no such file; give the path of {found.file}")
+    if found.sha256 is None and sha256 is None:
+        raise WeightsError(
+            f"the hash of {name} is not known to this package; the sha256 of {file} is "
+            f"{_sha256(file)}: if its source says the same, add `--sha256 {_sha256(file)}`"
+        )
+    wanted = _wanted(found, sha256, f"import {name} {file}")
+    target = place(file, path(name), wanted)
+    _remember(name, wanted)
+    return target
+
+
+def verify(file: str | PathLike[str], record: Record, sha256: str | None = None) -> str:
+    """Check a file against its record: size, sha256, sha384. Returns its sha256.
+
+    Args:
+        sha256: what to expect where the record has no hash.
+
+    Raises:
+        UnknownWeights: no such file.
+        WeightsError: nothing is known to check it against.
+        WrongHash: the bytes are others.
+    """
+    source = Path(file)
+    if not source.is_file():
+        raise UnknownWeights(
+            f"{source}: no such file; `ssd-resnet34 weights fetch {record.name}` gets it"
+        )
+    if record.name == EMBEDDED:
+        return _sha256(source)
+    if record.size is not None and source.stat().st_size != record.size:
+        raise WrongHash(
+            f"{source}: {source.stat().st_size:,} bytes, {record.name} has {record.size:,}; delete "
+            f"it and `ssd-resnet34 weights fetch {record.name}`"
+        )
+    wanted = _wanted(record, sha256 or known_sha256(record.name), "verify " + record.name)
+    return _check(source, wanted, record.sha384)
+
+
+def _wanted(found: Record, sha256: str | None, command: str) -> str:
+    """The sha256 to demand: the record's, else the user's."""
+    if sha256 is not None:
+        sha256 = sha256.strip().lower()
+        if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+            raise UsageError(f"sha256 {sha256!r} is not 64 hexadecimal digits")
+    if found.sha256 is not None:
+        if sha256 not in (None, found.sha256):
+            raise WrongHash(
+                f"{found.name} has the sha256 {found.sha256}, not {sha256}; leave the hash out"
+            )
+        return found.sha256
+    if sha256 is None:
+        sha256 = known_sha256(found.name)
+    if sha256 is None:
+        raise WeightsError(
+            f"the hash of {found.name} is not known to this package, so it must come from you: "
+            f"`ssd-resnet34 weights {command} --sha256 HEX` (64 digits, from a source you trust)"
+        )
+    return sha256
+
+
+def _check(file: Path, sha256: str, sha384: str | None) -> str:
+    data = file.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256 or (sha384 and hashlib.sha384(data).hexdigest() != sha384):
+        raise WrongHash(
+            f"{file}: sha256 {found}, not {sha256}: damaged or replaced; delete it and fetch it "
+            "again"
+        )
+    return found
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _note(name: str) -> Path:
+    target = path(name)
+    return target.with_name(f"{target.name}.sha256")
+
+
+def _remember(name: str, sha256: str) -> None:
+    """Keep the user's hash beside the file, so that every later load is checked by it too."""
+    if record(name).sha256 is None:
+        note = _note(name)
+        part = note.with_name(f".{note.name}.{os.getpid()}")
+        part.write_text(f"{sha256}\n", encoding="ascii")
+        part.replace(note)
+
+
+def _bar(progress: bool) -> "AbstractContextManager[Bar | None]":
+    """A progress bar on stderr, where that is a terminal."""
+    if not progress or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    return Progress(
+        *Progress.get_default_columns()[:2],
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
