@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -56,15 +55,18 @@ def golden_npz(shared: Path) -> Callable[[str], Any]:
 
 
 @pytest.fixture(scope="session")
-def lookalike(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def lookalike(
+    golden: ModuleType, lookalikes: ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """``lookalike(name)``: the folder with the file or files of that look-alike, made once."""
     root = tmp_path_factory.mktemp("lookalikes")
+    state = golden.state_dict(7)
 
     def make(name: str) -> Path:
         folder = root / name
         if not folder.exists():
-            script = shared / "golden" / "lookalikes.py"
-            subprocess.run([sys.executable, str(script), str(folder), name], check=True)
+            folder.mkdir()
+            lookalikes.FILES[name](folder, state)
         return folder
 
     return make

@@ -1,0 +1,224 @@
+"""``ssd-resnet34 detect``: images in; a table, JSON, CSV, COCO or drawn pictures out."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from .. import detector as detectors
+from ..detector import Detector
+from ..errors import ImageError, UsageError
+from ..vision.detections import Detections
+from ..vision.images import Image, Limits, decode
+from ..vision.writers import Writer, open_writer, save
+from .inputs import STDIN, expand, read_stdin
+from .terminal import complain, printable, progress
+
+SOME_REFUSED: Final = 3
+
+EXAMPLES: Final = """Examples:
+
+ssd-resnet34 detect street.jpg
+
+ssd-resnet34 detect photos/ --save drawn/ --threshold 0.5
+
+ssd-resnet34 detect 'photos/**/*.jpg' --json > found.jsonl
+
+curl -s URL | ssd-resnet34 detect - --classes car,bus
+"""
+
+
+class Nms(StrEnum):
+    """Selection modes: IoU as defined, or the public reference's."""
+
+    exact = "exact"
+    mlperf = "mlperf"
+
+
+class Precision(StrEnum):
+    """What the network runs in."""
+
+    auto = "auto"
+    int8 = "int8"
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="IMAGE", help="Files, folders, globs, or - for stdin.")
+]
+Weights = Annotated[
+    str, typer.Option("--weights", "-w", help="A record, a weights file or an artifact.")
+]
+Engine = Annotated[
+    str, typer.Option("--engine", help="auto, openvino, onnxruntime, torch, or an installed one.")
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]
+
+
+def detect(
+    images: Inputs,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="One detection a row.")] = False,
+    as_coco: Annotated[bool, typer.Option("--coco", help="One COCO document.")] = False,
+    save_to: Annotated[
+        Path | None, typer.Option("--save", metavar="DIR", help="Write the drawn pictures there.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", help="Only these, by name: car,bus.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", "-t", min=0, max=1, help="Least score shown.")
+    ] = detectors.DEFAULT_SCORE_THRESHOLD,
+    nms: Annotated[
+        Nms, typer.Option(help="mlperf repeats the public reference's IoU.")
+    ] = Nms.exact,
+    weights: Weights = "embedded",
+    engine: Engine = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="auto is the fastest here.")
+    ] = Precision.auto,
+    device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
+    threads: Threads = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say what runs and how long each image takes.")
+    ] = False,
+) -> None:
+    """Find objects in images.
+
+    Prints a table, or JSON lines, CSV or COCO.
+
+    A refused file is one line on stderr; the rest is done, the exit code is 3.
+    """
+    form = _form(as_json, as_csv, as_coco)
+    limits = Limits()
+    wanted = [name.strip() for name in classes.split(",") if name.strip()] if classes else None
+    if classes is not None and not wanted:
+        raise UsageError("--classes is empty; name at least one class, like --classes car,bus")
+    if save_to is not None:
+        _make_folder(save_to)
+    refused = 0
+    with ExitStack() as stack:
+        detector = stack.enter_context(
+            detectors.load(
+                weights,
+                engine=engine,
+                device=device,
+                precision=precision.value,
+                threads=threads,
+                score_threshold=threshold,
+                nms=nms.value,
+                classes=wanted,
+                limits=limits,
+            )
+        )
+        if verbose:
+            print(detector.session.summary(), file=sys.stderr)
+        out = _Output(form, stack, len(images) > 1 or os.path.isdir(images[0]))
+        names = _Names(save_to)
+        ticker = stack.enter_context(progress("detect", None, quiet=quiet))
+        for item in _results(detector, images, limits, verbose):
+            ticker.advance()
+            if isinstance(item, ImageError):
+                refused += 1
+                complain(f"{item} [{item.code}]", "refused")
+                continue
+            image, found = item
+            out.write(found)
+            if save_to is not None:
+                save(names.next(found.image), found, source=image)
+    if refused:
+        raise typer.Exit(SOME_REFUSED)
+
+
+def _results(
+    detector: Detector, arguments: list[str], limits: Limits, verbose: bool
+) -> Iterator[tuple[Image, Detections] | ImageError]:
+    """Every input's picture and detections, or its refusal; one image in memory at a time."""
+    import time
+
+    for source in expand(arguments):
+        if isinstance(source, ImageError):
+            yield source
+            continue
+        began = time.perf_counter()
+        try:
+            if source == STDIN:
+                image = Image(decode(read_stdin(limits), limits=limits).pixels, "stdin")
+            else:
+                image = decode(source, limits=limits)
+            found = detector(image)
+        except ImageError as error:
+            yield error
+            continue
+        if verbose:
+            seconds = time.perf_counter() - began
+            complain(f"{image.name}: {seconds:.3f} s", "time")
+        yield image, found
+
+
+def _form(as_json: bool, as_csv: bool, as_coco: bool) -> str | None:
+    chosen = [
+        form
+        for form, given in ((".jsonl", as_json), (".csv", as_csv), (".coco.json", as_coco))
+        if given
+    ]
+    if len(chosen) > 1:
+        raise UsageError("--json, --csv and --coco exclude one another; choose one")
+    return chosen[0] if chosen else None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--save {folder}: cannot be made ({error.strerror}); name a folder you may write to"
+        ) from error
+
+
+class _Output:
+    """Results on stdout: a table of text, or one of the writers."""
+
+    def __init__(self, form: str | None, stack: ExitStack, many: bool) -> None:
+        self.many = many
+        self.writer: Writer | None = None
+        if form is not None:
+            self.writer = stack.enter_context(open_writer(sys.stdout.buffer, form))
+
+    def write(self, found: Detections) -> None:
+        if self.writer is not None:
+            self.writer.write(found)
+            return
+        noun = "object" if len(found) == 1 else "objects"
+        print(printable(f"{found.image}  {found.width}×{found.height}  {len(found)} {noun}"))
+        for one in found:
+            left, top, right, bottom = (round(v) for v in one.box)
+            place = f"({left}, {top}) – ({right}, {bottom})"
+            print(printable(f"  {one.score:5.2f}  {one.label:<16} {place}"))
+        sys.stdout.flush()
+
+
+class _Names:
+    """File names for drawn pictures: the image's own, numbered where folders share a name."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        # Names, not images: 10,000 of them are about a megabyte.
+        self.used: set[str] = set()
+
+    def next(self, image: str) -> Path:
+        assert self.folder is not None
+        stem, extension = os.path.splitext(os.path.basename(image))
+        extension = extension.lower() if extension.lower() in (".jpg", ".jpeg", ".webp") else ".png"
+        name, number = f"{stem}{extension}", 2
+        while name in self.used:
+            name, number = f"{stem}-{number}{extension}", number + 1
+        self.used.add(name)
+        return self.folder / name

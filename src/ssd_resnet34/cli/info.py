@@ -1,0 +1,137 @@
+"""``ssd-resnet34 info``: what runs here and why, or what an artifact says of itself."""
+
+import json
+import platform
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from .. import __version__, artifact
+from ..runtime import cpu, precision
+from ..runtime.engines import describe
+from ..weights import store
+from ..weights.records import RECORDS
+from .terminal import show_table
+
+EXAMPLES: Final = """Examples:
+
+ssd-resnet34 info
+
+ssd-resnet34 info model.onnx --json
+"""
+
+_PACKAGES: Final = (
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "torch",
+)
+
+
+def info(
+    source: Annotated[
+        str | None, typer.Argument(metavar="ARTIFACT", help="An ONNX file to describe instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show versions, CPU features, engines and weights; or an artifact's metadata."""
+    facts = machine() if source is None else _artifact(source)
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    elif source is None:
+        _print_machine(facts)
+    else:
+        _print_pairs(facts)
+
+
+def machine() -> dict[str, Any]:
+    """Everything ``info`` shows of this machine."""
+    choice = precision.preferred()
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "cpu": {"features": sorted(cpu.features()), "threads": cpu.available_threads()},
+        "precision": {"chosen": choice.precision, "reason": choice.reason},
+        "engines": [asdict(engine) for engine in describe()],
+        "cache": str(store.cache_dir()),
+        "weights": [
+            {
+                "name": name,
+                "present": store.path(name).is_file(),
+                "mAP": [score.map for score in record.scores],
+            }
+            for name, record in RECORDS.items()
+        ],
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _artifact(source: str) -> dict[str, Any]:
+    model = artifact.load(Path(source))
+    contract = artifact.contract_of(model)
+    facts: dict[str, Any] = {
+        "file": source,
+        "precision": artifact.precision_of(model),
+        "lineage": contract.lineage,
+        "classes": len(contract.categories),
+        "labels": list(contract.labels),
+        "mean": list(contract.mean),
+        "std": list(contract.std),
+        "opset": max(entry.version for entry in model.opset_import),
+    }
+    others = artifact.metadata(model)
+    facts["metadata"] = {key: value for key, value in others.items() if key != "contract"}
+    return facts
+
+
+def _print_pairs(facts: dict[str, Any]) -> None:
+    rows = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            rows += [(f"{key}.{name}", text) for name, text in value.items()]
+        elif isinstance(value, list):
+            rows.append((key, ", ".join(map(str, value))))
+        else:
+            rows.append((key, value))
+    show_table(("what", "value"), rows)
+
+
+def _print_machine(facts: dict[str, Any]) -> None:
+    packages = {
+        f"{name}": version or "not installed" for name, version in facts["packages"].items()
+    }
+    top = {"ssd-resnet34": facts["version"], "Python": facts["python"], "system": facts["system"]}
+    features = ", ".join(facts["cpu"]["features"])
+    top |= packages | {"CPU features": features, "threads": facts["cpu"]["threads"]}
+    chosen = facts["precision"]
+    top |= {"precision": f"{chosen['chosen']}: {chosen['reason']}", "cache": facts["cache"]}
+    show_table(("what", "value"), top.items())
+    rows = []
+    for engine in facts["engines"]:
+        if engine["unavailable"]:
+            rows.append((engine["name"], "–", "–", engine["unavailable"]))
+            continue
+        for name, reason in engine["precisions"].items():
+            rows.append((engine["name"], engine["version"], name, reason or "yes"))
+    show_table(("engine", "version", "precision", "here"), rows)
+    show_table(
+        ("weights", "here", "mAP (COCO val2017)"),
+        [
+            (w["name"], "yes" if w["present"] else "no", ", ".join(map(str, w["mAP"])) or "–")
+            for w in facts["weights"]
+        ],
+    )

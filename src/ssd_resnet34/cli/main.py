@@ -1,0 +1,56 @@
+"""The command's entry: joins the subcommands, turns errors into one line and an exit code."""
+
+import os
+import sys
+from typing import Final
+
+import typer
+
+from ..errors import SSDResNet34Error, UsageError
+from . import check, detect, info, weights
+from .terminal import complain
+
+DONE: Final = 0
+FAILED: Final = 1
+BAD_USAGE: Final = 2
+
+app = typer.Typer(
+    name="ssd-resnet34",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    help="SSD-ResNet34 1200×1200 object detection: detect, measure, deploy.",
+    epilog="Exit codes: 0 done, 1 failed, 2 bad usage, 3 done with some inputs refused.",
+)
+app.command("detect", epilog=detect.EXAMPLES)(detect.detect)
+app.command("check", epilog=check.EXAMPLES)(check.check)
+app.command("info", epilog=info.EXAMPLES)(info.info)
+app.add_typer(weights.app, name="weights")
+
+
+@app.command("version", hidden=True)
+def version() -> None:
+    """Print the version."""
+    from .. import __version__
+
+    print(__version__)
+
+
+def main() -> None:
+    """Run the command line; never shows a traceback for an error of this package."""
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # what a closed pipe refuses is told here, not at the very end
+    except UsageError as error:
+        complain(str(error))
+        sys.exit(BAD_USAGE)
+    except SSDResNet34Error as error:
+        complain(str(error))
+        sys.exit(FAILED)
+    except BrokenPipeError:
+        # The reader (head, less) went away: not an error, but nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)

@@ -1,0 +1,80 @@
+"""What goes to people: one-line complaints, tables on stdout, progress on stderr."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+
+def printable(text: str) -> str:
+    """``text`` with undecodable bytes and control characters shown as escapes."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+def complain(message: str, kind: str = "error") -> None:
+    """One line on stderr."""
+    print(printable(f"{kind}: {message}"), file=sys.stderr, flush=True)
+
+
+def show_table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    right: Iterable[int] = (),
+    folding: int | None = None,
+) -> None:
+    """A table on stdout, as wide as the terminal.
+
+    Only the column ``folding`` (default: the last) breaks into lines; names stay whole, so that
+    they can be copied. Columns ``right`` are flush right.
+    """
+    numbers = set(right)
+    folding = len(headings) - 1 if folding is None else folding
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for n, heading in enumerate(headings):
+        justify: Literal["right", "left"] = "right" if n in numbers else "left"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=n != folding)
+    for row in rows:
+        table.add_row(*(printable(str(cell)) for cell in row))
+    Console(markup=False, highlight=False).print(table)
+
+
+class Ticker:
+    """A progress bar to advance; see :func:`progress`."""
+
+    def __init__(self, bar: Progress | None, task: Any = None) -> None:
+        self._bar, self._task = bar, task
+
+    def advance(self, amount: float = 1) -> None:
+        if self._bar is not None:
+            self._bar.advance(self._task, amount)
+
+
+@contextmanager
+def progress(title: str, total: int | None, *, quiet: bool) -> Iterator[Ticker]:
+    """A bar on stderr where that is a terminal and results do not scroll past it."""
+    if quiet or not sys.stderr.isatty() or sys.stdout.isatty():
+        yield Ticker(None)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield Ticker(bar, bar.add_task(title, total=total))

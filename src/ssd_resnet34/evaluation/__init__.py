@@ -1,0 +1,1 @@
+"""Measuring detections: agreement between two runs."""

@@ -1,0 +1,105 @@
+"""How far two runs over the same image agree: heads, and detections matched one to one."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..vision.detections import Detections
+
+MATCH_IOU: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Detections of one run matched to those of a reference.
+
+    ``matched`` pairs have the same class and IoU ≥ 0.5, each detection in one pair at most;
+    ``box_shift`` is the largest coordinate difference of a pair in pixels, ``score_shift`` the
+    largest score difference.
+    """
+
+    reference: int
+    found: int
+    matched: int
+    box_shift: float
+    score_shift: float
+
+    @property
+    def share(self) -> float:
+        """Matched pairs over the larger count, 0..1; two empty results agree fully."""
+        most = max(self.reference, self.found)
+        return self.matched / most if most else 1.0
+
+    def __add__(self, other: "Agreement") -> "Agreement":
+        return Agreement(
+            self.reference + other.reference,
+            self.found + other.found,
+            self.matched + other.matched,
+            max(self.box_shift, other.box_shift),
+            max(self.score_shift, other.score_shift),
+        )
+
+
+NOTHING: Final = Agreement(0, 0, 0, 0.0, 0.0)
+"""The neutral element of ``+``."""
+
+
+def pairwise_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """IoU of (n, 4) and (m, 4) left-top-right-bottom boxes: (n, m) float64."""
+    first, second = a.astype(np.float64), b.astype(np.float64)
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    overlap = np.prod(np.clip(high - low, 0, None), axis=2)
+    areas = [np.prod(np.clip(v[:, 2:] - v[:, :2], 0, None), axis=1) for v in (first, second)]
+    union = areas[0][:, None] + areas[1][None] - overlap
+    shares: NDArray[np.float64] = overlap / np.where(union > 0, union, 1)
+    return shares
+
+
+def match(
+    reference: Detections, found: Detections, iou: float = MATCH_IOU
+) -> list[tuple[int, int]]:
+    """Pairs (position in reference, position in found) of the same class, best IoU first."""
+    overlaps = pairwise_iou(reference.boxes, found.boxes)
+    overlaps[reference.indices[:, None] != found.indices[None]] = -1
+    left: set[int] = set()
+    right: set[int] = set()
+    pairs = []
+    for flat in np.argsort(-overlaps, axis=None, kind="stable"):
+        i, j = (int(v) for v in np.unravel_index(flat, overlaps.shape))
+        if overlaps[i, j] < iou:
+            break
+        if i not in left and j not in right:
+            pairs.append((i, j))
+            left.add(i)
+            right.add(j)
+    return pairs
+
+
+def compare(reference: Detections, found: Detections) -> Agreement:
+    """Agreement of two results for the same image."""
+    pairs = match(reference, found)
+    boxes = [np.abs(reference.boxes[i] - found.boxes[j]).max() for i, j in pairs]
+    scores = [abs(float(reference.scores[i] - found.scores[j])) for i, j in pairs]
+    return Agreement(
+        len(reference),
+        len(found),
+        len(pairs),
+        float(max(boxes, default=0.0)),
+        float(max(scores, default=0.0)),
+    )
+
+
+def head_difference(reference: Sequence[Any], found: Sequence[Any]) -> float:
+    """Largest absolute difference over all heads; infinite where one of them is not finite."""
+    largest = 0.0
+    for a, b in zip(reference, found, strict=True):
+        difference = np.abs(a - b)
+        if not np.isfinite(difference).all():
+            return math.inf  # max() would pass over a NaN
+        largest = max(largest, float(difference.max(initial=0.0)))
+    return largest

@@ -1,0 +1,182 @@
+"""``SSDResNet34``: one set of weights as source, compiled artifact, and the two ends around it."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import artifact, weights
+from .compiler import quantization
+from .contract import Contract
+from .errors import UnsupportedPrecision
+from .network.builder import PRODUCER
+from .runtime import cache
+from .runtime import precision as precisions
+from .vision.detections import Detections
+from .vision.postprocess import DEFAULT_SCORE_THRESHOLD, Context, Heads
+from .vision.postprocess import postprocess as _postprocess
+from .vision.preprocess import ModelInput
+from .vision.preprocess import preprocess as _preprocess
+from .vision.selection import Nms
+from .weights import embedded
+from .weights.records import EMBEDDED
+
+if TYPE_CHECKING:
+    from .vision.images import Colour, Limits
+
+
+class SSDResNet34:
+    """The model: weights, their compiled form, pre- and postprocessing.
+
+    Args:
+        weights: a record (``"embedded"``, ``"mlcommons"``, … see ``ssd-resnet34 weights list``),
+            a weights file or an artifact (path or bytes).
+        precision: what ``enf`` holds: ``"int8"``, ``"fp32"``, ``"bf16"`` (an fp32 artifact that
+            sessions run in bfloat16), or ``"auto"``: int8 where the weights come with activation
+            ranges and this CPU has 8-bit dot products, else float.
+
+    Nothing is loaded before it is asked for.
+
+    Raises (at first use):
+        WeightsError, ArtifactError: the weights cannot be had or are not this network.
+        UnsupportedPrecision: int8 without ranges, or float of an int8 artifact.
+    """
+
+    def __init__(
+        self, weights: str | PathLike[str] | bytes = EMBEDDED, precision: str = "auto"
+    ) -> None:
+        precisions.check_name(precision)
+        self.weights = weights
+        self.precision = precision
+
+    def __repr__(self) -> str:
+        return f"SSDResNet34(weights={self.name!r}, precision={self.precision!r})"
+
+    @property
+    def name(self) -> str:
+        """The record's name or the file's, for reports."""
+        if isinstance(self.weights, bytes):
+            return f"sha256:{hashlib.sha256(self.weights).hexdigest()[:12]}"
+        text = fspath(self.weights)
+        return text if text in weights.RECORDS else Path(text).name
+
+    @cached_property
+    def _given(self) -> bytes:
+        return weights.load(self.weights)
+
+    @cached_property
+    def _given_precision(self) -> str:
+        if self.weights == EMBEDDED:
+            return "fp32"  # known without reading 80 MB
+        return artifact.precision_of(artifact.load(self._given))
+
+    @property
+    def source(self) -> bytes:
+        """The fp32 ONNX: input ``image``, the twelve heads, the contract in its metadata.
+
+        Raises:
+            UnsupportedPrecision: the weights are an int8 artifact, which has no float source.
+        """
+        if self._given_precision == "int8":
+            raise UnsupportedPrecision(
+                f"{self.name} is int8 already and holds no float weights; use .enf, or load the "
+                "weights it was compiled from"
+            )
+        return self._given
+
+    @cached_property
+    def enf(self) -> bytes:
+        """The compiled artifact's bytes (ONNX; QDQ where int8), ready for ``session.create``.
+
+        For the embedded weights the int8 artifact is built once, without calibration images, and
+        cached.
+        """
+        if self._holds_int8():
+            if self._given_precision == "int8":
+                return self._given
+            return _embedded_int8()
+        return self.source
+
+    def _holds_int8(self) -> bool:
+        if self._given_precision == "int8":
+            precisions.check_artifact(self.precision, "int8")
+            return True
+        has_ranges = self.weights == EMBEDDED
+        if self.precision == "int8" and not has_ranges:
+            raise UnsupportedPrecision(
+                f"{self.name} comes without activation ranges, so it cannot be int8 as it is; "
+                "use precision='fp32' or 'bf16', or the embedded weights"
+            )
+        if self.precision == "auto":
+            return has_ranges and precisions.preferred().precision == "int8"
+        return self.precision == "int8"
+
+    @cached_property
+    def contract(self) -> Contract:
+        """Categories, lineage and normalisation of these weights."""
+        if self.weights == EMBEDDED:
+            return embedded.contract()
+        return artifact.contract_of(self._given)
+
+    def preprocess(
+        self, images: Any, *, colour: "Colour | None" = None, limits: "Limits | None" = None
+    ) -> ModelInput:
+        """Images -> :class:`ModelInput`; see :func:`ssd_resnet34.vision.preprocess.preprocess`."""
+        options = {} if limits is None else {"limits": limits}
+        return _preprocess(images, self.contract, colour=colour, **options)
+
+    def postprocess(
+        self,
+        outputs: Heads,
+        contexts: Sequence[Context] | None = None,
+        score_threshold: float | Mapping[str | int, float] = DEFAULT_SCORE_THRESHOLD,
+        iou_threshold: float = 0.5,
+        pre_nms_top_k: int = 200,
+        top_k: int = 200,
+        nms: Nms = "exact",
+        classes: Iterable[str | int] | None = None,
+        *,
+        clip: bool = False,
+    ) -> list[Detections]:
+        """Heads -> one :class:`Detections` an image; boxes are not clipped unless asked.
+
+        Arguments and errors: :func:`ssd_resnet34.vision.postprocess.postprocess`.
+        """
+        return _postprocess(
+            outputs,
+            contexts,
+            score_threshold,
+            iou_threshold,
+            pre_nms_top_k,
+            top_k,
+            nms,
+            classes,
+            contract=self.contract,
+            clip=clip,
+            model=self.name,
+        )
+
+
+def _embedded_int8() -> bytes:
+    """The int8 artifact of the embedded weights: from the cache, else built (2 s) and kept.
+
+    Built, not shipped: it follows from the weights and their ranges, byte for byte.
+    """
+    store = cache.default()
+    ranges = embedded.ranges()
+    with embedded.path().open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    key: dict[str, str | int] = {
+        "what": "int8 artifact",
+        "weights": digest,
+        "ranges": quantization.digest(ranges),
+        "method": quantization.METHOD,
+        "builder": PRODUCER,
+    }
+    found = store.load(**key)
+    if found is None:
+        found = quantization.quantize(weights.load(EMBEDDED), ranges)
+        store.store(found, **key)
+    return found

@@ -1,0 +1,184 @@
+"""``ssd-resnet34 check``, with engines that agree and engines that do not."""
+
+import importlib.metadata
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from command import Run
+from fake_engine import FakeEngine, FakeRunner
+from ssd_resnet34.cli import check
+from ssd_resnet34.errors import SessionError
+from ssd_resnet34.runtime.engines import CompileRequest, describe
+
+Picture = Callable[..., Path]
+Change = Callable[[list[NDArray[np.float32]]], list[NDArray[np.float32]]]
+
+
+def engine(name: str, change: Change | None = None, bf16: str = "") -> type[FakeEngine]:
+    """An engine of that name that changes the heads of the fake one."""
+
+    class Runner(FakeRunner):
+        def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+            heads = super().run(tensor)
+            return heads if change is None else change(heads)
+
+    class Engine(FakeEngine):
+        def precisions(self, device: str) -> Mapping[str, str]:
+            return {"fp32": "", "bf16": bf16, "int8": "none of that"}
+
+        def compile(self, model: bytes, request: CompileRequest) -> FakeRunner:
+            return Runner(self, request)
+
+    Engine.name = name
+    return Engine
+
+
+def shifted(amount: float) -> Change:
+    return lambda heads: [head + np.float32(amount) for head in heads]
+
+
+def broken(heads: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    heads[3][0, 0, 0, 0] = np.nan
+    return heads
+
+
+def crash(heads: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    raise SessionError("the engine lost its way; restart it")
+
+
+@pytest.fixture
+def engines(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``engines(a, b)``: these are all there are, and the first is the reference."""
+    del run  # it sets the entry points first, we replace them
+
+    def use(*kinds: type[FakeEngine]) -> None:
+        entries = [
+            SimpleNamespace(name=kind.name, value=kind.name, load=lambda kind=kind: kind)
+            for kind in kinds
+        ]
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: entries)
+        names = {kind.name for kind in kinds}
+        monkeypatch.setattr(
+            check, "describe", lambda: [one for one in describe() if one.name in names]
+        )
+        monkeypatch.setattr(check, "REFERENCE", (kinds[0].name, "fp32"))
+        monkeypatch.setenv("COLUMNS", "80")
+
+    return use
+
+
+def by_run(out: str) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(run["engine"], run["precision"]): run for run in json.loads(out)["runs"]}
+
+
+def test_engines_that_agree_are_code_0(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
+) -> None:
+    engines(engine("one"), engine("two"))
+    result = run("check", picture("a.png"), picture("b.png", shade=9), "-w", weights, "--json")
+    assert result.code == 0
+    facts = json.loads(result.out)
+    assert facts["images"] == 2
+    assert facts["reference"] == ["one", "fp32"]
+    runs = by_run(result.out)
+    assert set(runs) == {(e, p) for e in ("one", "two") for p in ("fp32", "bf16")}
+    for one in runs.values():
+        assert one["heads"] == 0
+        assert one["share"] == 1
+        assert one["matched"] == one["reference"] == 6
+
+
+def test_the_table_fits_80_columns_with_names_whole(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
+) -> None:
+    engines(engine("onnxruntime-like"), engine("two", broken))
+    result = run("check", picture(), "-w", weights)
+    lines = result.out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert any(line.split()[:2] == ["onnxruntime-like", "fp32"] for line in lines)
+    assert "100.0 % (3 of 3)" in result.out
+
+
+def test_an_fp32_engine_that_differs_is_code_1_and_named(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
+) -> None:
+    engines(engine("one"), engine("two", shifted(0.5)))
+    result = run("check", picture(), "-w", weights, "--json")
+    assert result.code == 1
+    assert "two fp32 differs by 0.5" in result.err
+    assert by_run(result.out)["two", "fp32"]["heads"] == pytest.approx(0.5, rel=1e-5)
+
+
+def test_a_lower_precision_may_differ(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
+) -> None:
+    engines(engine("one", bf16="none"), engine("two", shifted(0.01)))
+    result = run("check", picture(), "-w", weights, "--json")
+    assert result.code == 0
+    assert by_run(result.out)["two", "bf16"]["heads"] == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize(("change", "message"), [(broken, "nan"), (crash, "lost its way")])
+def test_an_engine_that_fails_is_named_and_the_others_are_done(
+    run: Run,
+    picture: Picture,
+    weights: Path,
+    engines: Callable[..., None],
+    change: Change,
+    message: str,
+) -> None:
+    engines(engine("one"), engine("two", change), engine("three"))
+    result = run("check", picture("a.png"), picture("b.png"), "-w", weights, "--json")
+    assert result.code == 1
+    assert "two fp32" in result.err
+    runs = by_run(result.out)
+    assert message in runs["two", "fp32"]["fault"].lower()
+    assert runs["three", "fp32"]["matched"] == 6
+
+
+def test_a_refused_image_is_code_3_and_the_rest_is_compared(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None], tmp_path: Path
+) -> None:
+    engines(engine("one"), engine("two"))
+    (tmp_path / "bad.jpg").write_bytes(b"not an image")
+    result = run("check", picture(), tmp_path / "bad.jpg", "-w", weights, "--json")
+    assert result.code == 3
+    assert json.loads(result.out)["images"] == 1
+    assert "refused: " in result.err
+    assert "[unsupported_image]" in result.err
+
+
+def test_nothing_to_compare_is_code_1(
+    run: Run, weights: Path, engines: Callable[..., None], tmp_path: Path
+) -> None:
+    engines(engine("one"))
+    assert run("check", tmp_path / "missing.jpg", "-w", weights).code == 1
+
+
+def test_a_precision_that_cannot_be_made_is_told_not_hidden(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
+) -> None:
+    class Int8(engine("two")):  # type: ignore[misc]  # a class made by a function
+        def precisions(self, device: str) -> Mapping[str, str]:
+            return {"fp32": "", "int8": ""}
+
+    engines(engine("one"), Int8)
+    result = run("check", picture(), "-w", weights, "--json")
+    assert result.code == 0
+    assert "ranges" in by_run(result.out)["two", "int8"]["unavailable"]
+
+
+def test_the_reference_must_run(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
+) -> None:
+    engines(engine("one", crash), engine("two"))
+    result = run("check", picture(), "-w", weights)
+    assert result.code == 1
+    assert "lost its way" in result.err

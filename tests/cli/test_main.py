@@ -1,0 +1,137 @@
+"""The command as a whole: help, exit codes, closed pipes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+import ssd_resnet34
+from command import Run
+from ssd_resnet34.cli import info, main, terminal
+from ssd_resnet34.errors import ArtifactError, MissingExtra, UsageError
+
+COMMANDS = [
+    ("detect",),
+    ("check",),
+    ("info",),
+    ("weights",),
+    ("weights", "list"),
+    ("weights", "fetch"),
+    ("weights", "verify"),
+    ("weights", "import"),
+    ("weights", "path"),
+]
+
+
+def test_these_are_all_commands() -> None:
+    found: set[tuple[str, ...]] = {(str(command.name),) for command in main.app.registered_commands}
+    for group in main.app.registered_groups:
+        assert group.typer_instance is not None
+        found.add((str(group.name),))
+        for command in group.typer_instance.registered_commands:
+            assert command.callback is not None
+            found.add((str(group.name), str(command.name or command.callback.__name__)))
+    assert found - {("version",)} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_fits_80_columns_and_shows_an_example(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    result = run(*command, "--help", fake=False)
+    assert result.code == 0
+    assert all(len(line) <= 80 for line in result.out.splitlines())
+    assert re.search(rf"\n [^\n]*ssd-resnet34 {' '.join(command)} ?[^\n]*\n", result.out)
+    assert re.search(r"\n Examples?:", result.out)
+
+
+def test_without_arguments_the_command_shows_its_help(run: Run) -> None:
+    result = run(fake=False)
+    assert "detect" in result.out + result.err
+    assert result.code in (0, 2)  # the one or the other by the version of the library
+
+
+def test_the_version_is_told(run: Run) -> None:
+    assert run("version").out.strip() == ssd_resnet34.__version__
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("wrong; do it right"), 2),
+        (ArtifactError("broken; make it again"), 1),
+        (MissingExtra("pip install 'ssd-resnet34[eval]'"), 1),
+        (BrokenPipeError(), 1),
+        (typer.Exit(3), 3),
+        (KeyboardInterrupt(), 130),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_ending_has_its_code_and_errors_of_ours_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    run: Run,
+    capfd: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+) -> None:
+    def machine() -> None:
+        raise error
+
+    monkeypatch.setattr(info, "machine", machine)
+    saved = os.dup(1)  # a closed pipe is replaced by the null device for good
+    try:
+        result = run("info")
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+    assert result.code == code
+    if isinstance(error, ssd_resnet34.SSDResNet34Error):
+        assert result.err == f"error: {error}\n"
+
+
+@pytest.mark.parametrize("command", ["weights list", "weights list --json"])
+def test_a_reader_that_goes_away_ends_the_command_quietly(command: str) -> None:
+    code = "import sys; from ssd_resnet34.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *command.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()  # long before anything is written
+    with process.stderr:
+        complaints = process.stderr.read()
+    assert process.wait() == 1
+    assert complaints == b""
+
+
+def test_names_in_a_table_stay_whole_and_text_folds_between_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    terminal.show_table(
+        ("name", "what"), [("a-name-of-more-than-twenty-letters", "some words"), ("b", "x")]
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.strip().startswith("a-name-of-more-than-twenty-letters") for line in lines)
+    assert all(len(line) <= 50 for line in lines)
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mred", "a\nb", "bell\a", "caf\udce9", "‮"])
+def test_what_is_shown_cannot_control_the_terminal(text: str) -> None:
+    assert terminal.printable(text).isprintable()
+
+
+def test_the_installed_command_is_this_one() -> None:
+    script = Path(sys.executable).with_name("ssd-resnet34")
+    if not script.exists():
+        pytest.skip("the package is not installed in this environment, only on its path")
+    done = subprocess.run([script, "version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ssd_resnet34.__version__

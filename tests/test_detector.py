@@ -1,0 +1,116 @@
+"""``load()`` and ``Detector`` on the fake engine."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import ssd_resnet34
+from fake_engine import FakeEngine
+from fake_network import fake_onnx
+from ssd_resnet34 import Detections, Detector
+from ssd_resnet34.errors import CorruptImage, ImageError, SessionClosed, UsageError
+
+
+@pytest.fixture
+def detector() -> Iterator[Detector]:
+    with ssd_resnet34.load(fake_onnx(), engine=FakeEngine()) as made:
+        yield made
+
+
+@pytest.fixture
+def picture() -> np.ndarray[Any, Any]:
+    return np.full((60, 100, 3), 90, np.uint8)
+
+
+def test_one_image_gives_one_result_and_a_list_gives_a_list(
+    detector: Detector, picture: np.ndarray[Any, Any]
+) -> None:
+    one = detector(picture, colour="rgb")
+    assert isinstance(one, Detections)
+    assert one.labels
+    many = detector([picture, picture], colour="bgr")
+    assert isinstance(many, list)
+    assert [len(found) for found in many] == [len(one)] * 2
+
+
+def test_every_source_of_the_same_pixels_gives_the_same_boxes(
+    detector: Detector, picture: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), picture)
+    data = path.read_bytes()
+    sources = [path, str(path), data, io.BytesIO(data), Image.open(path)]
+    boxes = [detector(source).boxes for source in sources]
+    boxes.append(detector(picture, colour="bgr").boxes)
+    for other in boxes[1:]:
+        np.testing.assert_array_equal(other, boxes[0])
+
+
+def test_boxes_are_clipped_to_the_image(picture: np.ndarray[Any, Any]) -> None:
+    corner = 0  # the first prior of the first cell reaches outside
+    engine = FakeEngine(((corner, 5),))
+    with ssd_resnet34.load(fake_onnx(), engine=engine) as detector:
+        found = detector(picture, colour="rgb")
+    assert (found.boxes[:, :2] >= 0).all()
+    assert (found.boxes[:, 2] <= 100).all()
+    assert (found.boxes[:, 3] <= 60).all()
+
+
+def test_a_refused_image_ends_a_stream_or_is_an_item_of_it(
+    detector: Detector, picture: np.ndarray[Any, Any]
+) -> None:
+    data = cv2.imencode(".jpg", picture)[1].tobytes()
+    images = [data, data[: len(data) // 2], data]
+    with pytest.raises(CorruptImage):
+        list(detector.stream(images))
+    results = list(detector.stream(images, errors="return"))
+    assert [isinstance(result, ImageError) for result in results] == [False, True, False]
+
+
+def test_a_stream_takes_one_image_at_a_time(
+    detector: Detector, picture: np.ndarray[Any, Any]
+) -> None:
+    taken = 0
+
+    def images() -> Iterator[Any]:
+        nonlocal taken
+        while True:  # endless: a stream that reads ahead would hang
+            taken += 1
+            yield picture
+
+    stream = detector.stream(images(), colour="rgb")
+    next(stream)
+    next(stream)
+    assert taken == 2
+
+
+def test_a_closed_detector_says_so(detector: Detector, picture: np.ndarray[Any, Any]) -> None:
+    detector.close()
+    with pytest.raises(SessionClosed, match="closed"):
+        detector(picture, colour="rgb")
+
+
+def test_options_reach_the_selection(picture: np.ndarray[Any, Any]) -> None:
+    with ssd_resnet34.load(fake_onnx(), engine=FakeEngine(), classes=["car"], top_k=1) as detector:
+        assert detector(picture, colour="rgb").labels == ("car",)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": "fp8"}, {"threads": 0}, {"streams": 0}],
+)
+def test_a_wrong_option_is_named(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(options))):
+        ssd_resnet34.load(fake_onnx(), engine=FakeEngine(), **options)
+
+
+def test_wrong_selection_options_are_named_before_any_image() -> None:
+    for options in ({"score_threshold": 2}, {"nms": "soft"}, {"classes": ["cra"]}, {"top_k": 0}):
+        with pytest.raises(UsageError):
+            ssd_resnet34.load(fake_onnx(), engine=FakeEngine(), **options)
