@@ -1,4 +1,4 @@
-"""What the trainer looks at: crops at native scale and whole scenes, made by the renderer.
+"""What the trainer looks at: patches of one object, crops at native scale, whole scenes.
 
 A crop has the object sizes and sharpness of the 1200×1200 layout at an eighth of its cost. Batch
 ``step`` depends on the seed and the step alone, so a resumed run sees what an uninterrupted one
@@ -7,6 +7,7 @@ would have seen.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 import cv2
@@ -22,12 +23,24 @@ from .multibox import Target, match
 from .scenes import Scene, render_scene
 
 CROP_STREAM: Final = TRAINING_STREAM + 1
-CROP_OBJECTS: Final = (3, 6)
-CROP_SIDES: Final = (24, 300)
+CROWD: Final = (26, 40)
+"""Objects of a scene that windows are cut from: the more of them, the more a step teaches."""
+
+CROWD_SIDES: Final = (24, 330)
+"""Longest sides of those objects, pixels: what a window can hold whole."""
+
+SHARED: Final = 4
+"""Scenes that the windows of one batch come from; the next batch replaces one of them."""
+
 LEAST_VISIBLE: Final = 0.4
 """Share of an object's box that must lie in a crop for the object to be taught; less is ignored."""
 
-Kind = Literal["crops", "scenes"]
+PATCH_LEAST: Final = 44
+"""Longest side of an object that is worth a patch, pixels; smaller ones have no detail."""
+
+_NO_BOXES: Final = np.zeros((0, 4), np.float32)
+
+Kind = Literal["patches", "crops", "scenes"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,7 @@ def whole(scene: Scene, contract: Contract = COCO) -> Example:
     """The scene as it is."""
     index = {label: i for i, label in enumerate(contract.labels, 1)}
     indices = np.array([index[label] for label in scene.labels], np.int64)
-    return Example(scene.image, scene.boxes, indices, np.zeros((0, 4), np.float32))
+    return Example(scene.image, scene.boxes, indices, _NO_BOXES)
 
 
 def crop(example: Example, left: int, top: int, size: int) -> Example:
@@ -60,26 +73,47 @@ def crop(example: Example, left: int, top: int, size: int) -> Example:
     return Example(image, boxes[kept], example.indices[kept], boxes[partial])
 
 
+@lru_cache(maxsize=2 * SHARED)
+def crowd(seed: int, number: int) -> Example:
+    """A whole scene with many small and middling objects, to cut windows and patches from."""
+    return whole(render_scene((CROP_STREAM, seed, number), objects=CROWD, sides=CROWD_SIDES))
+
+
 def crop_batch(seed: int, step: int, count: int, size: int) -> list[Example]:
-    """Half windows of one whole scene, each around some object; half small dense scenes."""
+    """Windows at native scale, each around some object."""
     rng = np.random.Generator(np.random.PCG64([CROP_STREAM, seed, step]))
-    scene = whole(render_scene((*training_seed(step), seed)))
-    sides = (scene.boxes[:, 2:] - scene.boxes[:, :2]).max(axis=1)
-    fitting = np.flatnonzero(sides < 0.8 * size)
     batch = []
     for n in range(count):
-        if n % 2 or len(fitting) == 0:
-            dense = render_scene(
-                (CROP_STREAM, seed, step, n), size=size, objects=CROP_OBJECTS, sides=CROP_SIDES
-            )
-            batch.append(whole(dense))
-            continue
-        box = scene.boxes[rng.choice(fitting)]
+        scene = crowd(seed, step + n % SHARED)
+        box = scene.boxes[rng.integers(len(scene.boxes))]
         corner = []
         for low, high in ((box[0], box[2]), (box[1], box[3])):
             first, last = max(0, int(high) - size), min(int(low), INPUT_SIZE - size)
             corner.append(int(rng.integers(min(first, last), max(first, last) + 1)))
         batch.append(crop(scene, corner[0], corner[1], size))
+    return batch
+
+
+def patch_batch(seed: int, step: int, count: int, size: int) -> list[Example]:
+    """Single objects brought to one size, to be named, not located."""
+    rng = np.random.Generator(np.random.PCG64([CROP_STREAM, seed, step, 1]))
+    batch = []
+    for n in range(count):
+        scene = crowd(seed, step + n % SHARED)
+        sides = (scene.boxes[:, 2:] - scene.boxes[:, :2]).max(axis=1)
+        chosen = int(rng.choice(np.flatnonzero(sides >= min(PATCH_LEAST, sides.max()))))
+        half = float(sides[chosen] * rng.uniform(0.55, 0.75))
+        centre = (scene.boxes[chosen, :2] + scene.boxes[chosen, 2:]) / 2
+        centre = centre + rng.uniform(-0.1, 0.1, 2) * sides[chosen]
+        scale = size / (2 * half)
+        matrix = np.array(
+            [[scale, 0, size / 2 - scale * centre[0]], [0, scale, size / 2 - scale * centre[1]]]
+        )
+        patch = cv2.warpAffine(
+            scene.image, matrix, (size, size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
+        )
+        index = scene.indices[chosen : chosen + 1]
+        batch.append(Example(np.asarray(patch, np.uint8), _NO_BOXES, index, _NO_BOXES))
     return batch
 
 
@@ -111,12 +145,16 @@ class Batches(IterableDataset[Batch]):
         torch.set_num_threads(1)
         step = self.first
         while True:
-            if self.kind == "crops":
+            if self.kind == "patches":
+                examples = patch_batch(self.seed, step, self.count, self.size)
+            elif self.kind == "crops":
                 examples = crop_batch(self.seed, step, self.count, self.size)
             else:
                 examples = scene_batch(self.seed, step, self.count)
             targets = [
-                match(
+                Target(torch.from_numpy(example.indices), torch.zeros(1, 4))
+                if self.kind == "patches"
+                else match(
                     self.priors,
                     torch.from_numpy(example.boxes),
                     torch.from_numpy(example.indices),

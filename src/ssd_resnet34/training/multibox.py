@@ -76,10 +76,10 @@ def match(priors: Tensor, boxes: Tensor, indices: Tensor, ignored: Tensor) -> Ta
     """Assign objects to priors.
 
     A prior takes the object it overlaps best if their IoU is at least 0.5; each object also takes
-    its best prior. Departure from the paper: objects far smaller than the smallest prior (24 px
-    against 84 px) overlap several priors almost equally, so an object without a prior of IoU 0.5
-    takes every prior within 90 % of its best instead of an arbitrary single one, and priors
-    between 0.4 and 0.5 teach nothing.
+    the best prior that no other object has taken so. Departure from the paper: objects far smaller
+    than the smallest prior (24 px against 84 px) overlap several priors almost equally, so an
+    object whose best IoU is below 0.5 / 0.9 takes every prior within 90 % of it instead of an
+    arbitrary single one, and other priors from 0.4 teach nothing.
 
     Args:
         priors: (p, 4) cx, cy, w, h, pixels.
@@ -98,9 +98,14 @@ def match(priors: Tensor, boxes: Tensor, indices: Tensor, ignored: Tensor) -> Ta
     best_of_object = iou.amax(0)
     claimed = (iou >= (best_of_object * NEAR_BEST).clamp(max=POSITIVE_IOU)) & (iou > 0)
     score = torch.where(claimed, iou, torch.full_like(iou, -1.0))
-    # An object's very best prior is its own even where another object overlaps it more.
-    best_prior = iou.argmax(0)
-    score[best_prior, torch.arange(len(boxes))] += 2.0
+    # An object's very best prior is its own even where another object overlaps it more; two
+    # objects in the same place take one each, the better fit first.
+    free = iou.clone()
+    for j in best_of_object.argsort(descending=True).tolist():
+        best, prior = free[:, j].max(0)
+        if best > 0:
+            score[prior, j] = 2.0 + best
+            free[prior] = -1.0
     value, owner = score.max(1)
     positive = value > 0
     near = (iou.amax(1) >= NEGATIVE_IOU) & ~positive

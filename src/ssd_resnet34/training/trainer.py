@@ -1,8 +1,11 @@
-"""A lean trainer for the embedded weights: three stages, atomic checkpoints, resume.
+"""A lean trainer for the embedded weights: four stages, atomic checkpoints, resume.
 
-    python -m ssd_resnet34.training.trainer OUT [--stage crops|heads|whole] [--steps N]
+    python -m ssd_resnet34.training.trainer OUT --stage patches|crops|heads|whole [--steps N]
+                                                [--start CHECKPOINT]
 
-``crops`` trains everything on 408×408 windows at native scale. ``heads`` then freezes the
+``patches`` teaches the backbone to name single objects: from random weights the multibox loss
+alone learns next to nothing in its first hundreds of steps. ``crops`` trains everything on
+408×408 windows at native scale. ``heads`` then freezes the
 backbone, nine tenths of the cost, and trains extra blocks and heads on whole scenes, whose large
 objects no crop can hold; features of past scenes are replayed. ``whole`` trains everything on
 whole scenes, batch-norm statistics frozen.
@@ -10,21 +13,23 @@ whole scenes, batch-norm statistics frozen.
 
 import argparse
 import csv
-import os
 import random
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from ..contract import COCO, INPUT_SIZE, Contract
+from ..contract import COCO, INPUT_SIZE, LEVELS, Contract
+from ..files import replacing
+from ..network.layout import FEATURE_CHANNELS
 from ..network.module import SSDResNet34Module
 from .examples import Batch, Batches, Kind
 from .multibox import Target, layout_priors, multibox_loss
@@ -49,10 +54,45 @@ class Stage:
 
 
 STAGES: Final = {
-    "crops": Stage("crops", "crops", 600, 8, 408, 1e-3),
-    "heads": Stage("heads", "scenes", 400, 4, INPUT_SIZE, 1e-3, "backbone"),
+    "patches": Stage("patches", "patches", 300, 48, 80, 1e-3),
+    "crops": Stage("crops", "crops", 1500, 4, 408, 4e-4),
+    "heads": Stage("heads", "scenes", 300, 4, INPUT_SIZE, 5e-4, "backbone"),
     "whole": Stage("whole", "scenes", 200, 1, INPUT_SIZE, 2e-4, "statistics"),
 }
+
+
+IDENTITIES: Final = (
+    "model.layer1.4.2",
+    "model.layer1.5.3",
+    "model.layer2.0.3",
+    "model.layer2.0.4",
+    "model.layer2.0.5",
+)
+"""Residual blocks left out while training from nothing: 46 % of the cost. A shallower network also
+learns faster; :func:`complete` puts the blocks back as identities, to be trained by a later run."""
+
+
+def shallow(module: SSDResNet34Module) -> None:
+    """Take the blocks of :data:`IDENTITIES` out of a module, in place."""
+    for key in IDENTITIES:
+        parent, _, name = key.rpartition(".")
+        setattr(module.get_submodule(parent), name, nn.Identity())
+
+
+def complete(state: Mapping[str, Tensor], contract: Contract = COCO) -> dict[str, Tensor]:
+    """All 218 keys from a shallow module's: missing blocks add exactly nothing to their input.
+
+    Their last batch-norm has weight and bias 0; the rest is He-initialised, so that they can learn.
+    """
+    module = SSDResNet34Module(contract.num_classes)
+    initialise(module, 0)
+    full = module.state_dict()
+    for key in full:
+        if key in state:
+            full[key] = state[key]
+        elif key.endswith(("bn2.weight", "bn2.bias")):
+            full[key] = torch.zeros_like(full[key])
+    return full
 
 
 def initialise(module: SSDResNet34Module, seed: int) -> None:
@@ -66,11 +106,12 @@ def initialise(module: SSDResNet34Module, seed: int) -> None:
     for head in (*module.loc, *module.conf):
         assert isinstance(head, nn.Conv2d)
         nn.init.normal_(head.weight, std=0.01)
-    for head in module.conf:
+    for head, level in zip(module.conf, LEVELS, strict=True):
         assert isinstance(head.bias, Tensor)
-        anchors = len(head.bias) // COCO.num_classes
         with torch.no_grad():
-            head.bias[:anchors] = 6.0  # nine in ten priors are background from the first step
+            head.bias[: level.anchors] = (
+                6.0  # nine in ten priors are background from the first step
+            )
 
 
 def normalised(images: Tensor, contract: Contract = COCO) -> Tensor:
@@ -81,19 +122,6 @@ def normalised(images: Tensor, contract: Contract = COCO) -> Tensor:
     return ((rgb - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint so that a reader, or a crash, sees the old or the new one, never half."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 class Run:
     """Module, optimiser and schedule of one stage, with their checkpoint."""
 
@@ -101,25 +129,33 @@ class Run:
         self.out, self.stage, self.seed, self.step = out, stage, seed, 0
         self.module = SSDResNet34Module(COCO.num_classes)
         initialise(self.module, seed)
+        shallow(self.module)
         self.checkpoint = out / f"{stage.name}.pt"
+        self.classifier = nn.Linear(FEATURE_CHANNELS[0], COCO.num_classes)
+        if stage.data == "patches":
+            self.module.requires_grad_(False).model.requires_grad_(True)
         if stage.frozen == "backbone":
             self.module.model.requires_grad_(False)
         trained = [p for p in self.module.parameters() if p.requires_grad]
+        if stage.data == "patches":
+            trained += list(self.classifier.parameters())
         self.optimizer = torch.optim.AdamW(trained, stage.learning_rate, weight_decay=1e-3)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, stage.learning_rate, stage.steps, pct_start=0.15
+            self.optimizer, stage.learning_rate, stage.steps, pct_start=0.1
         )
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True)
             self.module.load_state_dict(state["model"])
+            self.classifier.load_state_dict(state["classifier"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
             self.step = int(state["step"])
-        self.module.to(memory_format=torch.channels_last)
+        # nn.Module.to takes memory_format; its stub does not say so.
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.module.train()
         if stage.frozen != "nothing":
             self.module.model.eval()
-        self.priors = self._priors()
+        self.priors = torch.zeros(0, 4) if stage.data == "patches" else self._priors()
 
     def start_from(self, path: Path) -> None:
         """Take the parameters of another stage's checkpoint, unless this stage has begun."""
@@ -127,15 +163,16 @@ class Run:
             self.module.load_state_dict(torch.load(path, weights_only=True)["model"])
 
     def save(self) -> None:
-        save(
-            self.checkpoint,
-            {
-                "model": self.module.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "step": self.step,
-            },
-        )
+        """Write the checkpoint; a reader, or a crash, sees the old or the new one, never half."""
+        state = {
+            "model": self.module.state_dict(),
+            "classifier": self.classifier.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "step": self.step,
+        }
+        with replacing(self.checkpoint) as file:
+            torch.save(state, file)
 
     def _priors(self) -> Tensor:
         size = self.stage.size
@@ -156,22 +193,27 @@ class Run:
         return iter(DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=3))
 
     def update(self, heads: list[Tensor], targets: list[Target]) -> dict[str, float]:
-        """One optimiser step; returns what the log shows."""
+        """One optimiser step on the multibox loss; returns what the log shows."""
         loss = multibox_loss(heads, targets)
+        parts = {"classes": float(loss.classes.detach()), "boxes": float(loss.boxes.detach())}
+        return self._descend(loss.total) | parts | {"positives": loss.positives}
+
+    def name(self, images: Tensor, targets: list[Target]) -> dict[str, float]:
+        """One optimiser step on naming patches; the classifier is thrown away afterwards."""
+        wanted = torch.cat([target.classes for target in targets])
+        logits = self.classifier(self.module.model(images).mean((2, 3)))
+        right = float((logits.argmax(1) == wanted).float().mean())
+        return self._descend(functional.cross_entropy(logits, wanted)) | {"right": right}
+
+    def _descend(self, loss: Tensor) -> dict[str, float]:
         self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), 10.0)
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
-        return {
-            "loss": float(loss.total.detach()),
-            "classes": float(loss.classes.detach()),
-            "boxes": float(loss.boxes.detach()),
-            "positives": loss.positives,
-            "gradient": float(norm),
-            "rate": float(self.schedule.get_last_lr()[0]),
-        }
+        rate = float(self.schedule.get_last_lr()[0])
+        return {"loss": float(loss.detach()), "gradient": float(norm), "rate": rate}
 
 
 def _rows(run: Run) -> Iterator[dict[str, float]]:
@@ -181,6 +223,9 @@ def _rows(run: Run) -> Iterator[dict[str, float]]:
         if run.step >= run.stage.steps:
             return
         images = normalised(batch.images)
+        if run.stage.data == "patches":
+            yield run.name(images, batch.targets)
+            continue
         if run.stage.frozen != "backbone":
             yield run.update(run.module(images), batch.targets)
             continue

@@ -1,0 +1,93 @@
+"""AP of the embedded weights on the 200 frozen scenes, whole pipeline, by pycocotools.
+
+    python -m benchmarks.held_out [--precision auto|int8|fp32] [--count 200] [--folder DIR] [--json]
+
+Images go through files, decoding, preprocessing, network and postprocessing as a user's would.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+import ssd_resnet34
+from ssd_resnet34.contract import COCO
+from ssd_resnet34.training import held_out
+
+NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+def scenes(folder: Path, count: int) -> Path:
+    """The scenes as JPEG files and COCO JSON in ``folder``, written once."""
+    categories = {category.label: category.category_id for category in COCO.categories}
+    if not (folder / "instances.json").exists():
+        held_out.write(folder, categories, count)
+    return folder / "instances.json"
+
+
+def evaluate(
+    folder: Path, count: int, precision: str, engine: str = "auto", weights: str = "embedded"
+) -> dict[str, Any]:
+    """The twelve COCO numbers, AP50 a category, and what ran."""
+    from pycocotools.coco import COCO as Truth
+    from pycocotools.cocoeval import COCOeval
+
+    truth_file = scenes(folder, count)
+    results = []
+    with ssd_resnet34.load(
+        weights, engine=engine, precision=precision, score_threshold=0.05
+    ) as detector:
+        for number in track(range(count), "held-out scenes", transient=True):
+            results += detector(folder / f"{number:03d}.jpg").to_coco(number)
+        ran = f"{detector.session.engine} {detector.session.precision}"
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = Truth(str(truth_file))
+        evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+        evaluation.params.imgIds = list(range(count))
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    at50 = evaluation.eval["precision"][0, :, :, 0, 2]  # recall, category; all sizes, 100 a image
+    labels = {category.category_id: category.label for category in COCO.categories}
+    each = {
+        labels[category]: float(np.mean(at50[:, k]))
+        for k, category in enumerate(evaluation.params.catIds)
+        if at50[:, k].max() > -1
+    }
+    numbers = dict(zip(NAMES, map(float, evaluation.stats), strict=True))
+    return {"ran": ran, "scenes": count, **numbers, "AP50 by category": each}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--weights", default="embedded")
+    parser.add_argument("--count", type=int, default=held_out.HELD_OUT_COUNT)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        found = evaluate(
+            folder, arguments.count, arguments.precision, arguments.engine, arguments.weights
+        )
+    if arguments.json:
+        print(json.dumps(found))
+        return
+    each = found.pop("AP50 by category")
+    for name, value in found.items():
+        print(f"{name:<8}{value:.3f}" if isinstance(value, float) else f"{name:<8}{value}")
+    print("AP50 by category")
+    for label, value in sorted(each.items(), key=lambda item: -item[1]):
+        print(f"  {label:<16}{value:.3f}")
+
+
+if __name__ == "__main__":
+    main()
