@@ -1,5 +1,6 @@
 """ONNX artifacts: safe reading, metadata, the check of the heads."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,33 @@ def test_a_tensor_with_too_few_bytes_is_refused() -> None:
         ArtifactError, match=r"'weight' holds 20 bytes, its shape \[2, 3\] needs 24"
     ):
         artifact.load(artifact.serialize(model))
+
+
+def test_a_tensor_with_too_few_numbers_is_refused() -> None:
+    model = small()
+    model.graph.initializer.add(name="huge", data_type=1, dims=[2**40], float_data=[1.0])
+    with pytest.raises(ArtifactError, match=r"'huge' holds 1 values, .* needs 1,099,511,627,776"):
+        artifact.load(artifact.serialize(model))
+
+
+def test_a_tensor_of_a_million_axes_is_refused_at_once() -> None:
+    model = small()
+    model.graph.initializer.add(name="deep", data_type=1, dims=[2**62] * 10**6)
+    with pytest.raises(ArtifactError, match="'deep' has the shape"):
+        artifact.load(artifact.serialize(model))
+
+
+def test_local_functions_are_refused_as_they_may_have_no_end() -> None:
+    model = small()
+    model.functions.add(name="f", domain="x")
+    with pytest.raises(ArtifactError, match=r"local functions \('f', …\).*inline them"):
+        artifact.load(artifact.serialize(model))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtifactError, match="not a file"):
+        artifact.load(tmp_path / "pipe")
 
 
 def hide_in_initializer(model: onnx.ModelProto) -> None:

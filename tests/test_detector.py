@@ -114,3 +114,22 @@ def test_wrong_selection_options_are_named_before_any_image() -> None:
     for options in ({"score_threshold": 2}, {"nms": "soft"}, {"classes": ["cra"]}, {"top_k": 0}):
         with pytest.raises(UsageError):
             ssd_resnet34.load(fake_onnx(), engine=FakeEngine(), **options)
+
+
+def test_a_refused_option_leaves_no_session_open() -> None:
+    engine = FakeEngine()
+    with pytest.raises(UsageError):
+        ssd_resnet34.load(fake_onnx(), engine=engine, classes=["cra"])
+    assert engine.closed == len(engine.requests)
+
+
+@pytest.mark.parametrize("device", [5, None, "cuda:x", "CPU"])
+def test_what_is_no_device_is_a_usage_error(device: Any) -> None:
+    with pytest.raises(UsageError, match="is not a device"):
+        ssd_resnet34.load(fake_onnx(), device=device)
+
+
+@pytest.mark.parametrize("weights", [5, None, bytearray(b"x")])
+def test_what_is_no_weights_is_a_usage_error(weights: Any) -> None:
+    with pytest.raises(UsageError, match="weights: a "):
+        ssd_resnet34.load(weights, engine=FakeEngine())

@@ -6,6 +6,7 @@ An artifact is an ONNX model with input ``image`` and the twelve outputs of the 
 """
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -21,6 +22,11 @@ NAMESPACE: Final = "ssd_resnet34."
 
 MAX_BYTES: Final = 512 * 1024**2
 """Largest model file that is read, bytes; the published ones have 20 to 85 million."""
+
+_MAX_AXES: Final = 16
+
+_NOT_COUNTED: Final = frozenset({14, 15, *range(21, 32)})
+"""TensorProto types that are not one entry a number: complex, and those under a byte."""
 
 _QUANTIZED_OPS: Final = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "QLinearAdd"}
@@ -56,6 +62,12 @@ def load(source: bytes | str | PathLike[str], name: str = "the model") -> "onnx.
         )
     for tensor in _tensors(model):
         _check_tensor(tensor, name)
+    if model.functions:
+        # Functions that call one another twice, forty deep, are 2^40 nodes in any engine.
+        raise ArtifactError(
+            f"{name}: has local functions ({model.functions[0].name!r}, …), which are not read; "
+            "inline them (onnx.inliner.inline_local_functions) and save it again"
+        )
     return model
 
 
@@ -105,7 +117,7 @@ def contract_of(model: "onnx.ModelProto | bytes") -> Contract:
     if text is None:
         raise ArtifactError(
             f"the model has no {NAMESPACE}contract metadata: it is not an artifact of this "
-            "package; make one with `ssd-resnet34 compile --weights FILE`"
+            "package; load the file as weights: SSDResNet34(FILE).source is one"
         )
     return Contract.from_json(text)
 
@@ -165,6 +177,8 @@ def _bytes_of(source: bytes | str | PathLike[str], name: str) -> tuple[bytes, st
         path = Path(source)
         name = str(path)
         try:
+            if path.exists() and not path.is_file():  # a pipe or device may never end
+                raise ArtifactError(f"{name}: cannot be read (not a file); give an ONNX file")
             size = path.stat().st_size
             data = b"" if size > MAX_BYTES else path.read_bytes()
         except OSError as error:
@@ -185,10 +199,12 @@ def _tensors(message: Any) -> Iterator[Any]:
 
     By reflection, so that no place where a tensor may hide is forgotten.
     """
+    from google.protobuf.message import Message
+
     for field, value in message.ListFields():
         if field.message_type is None:
             continue
-        for item in value if field.is_repeated else (value,):
+        for item in (value,) if isinstance(value, Message) else value:
             if field.message_type.name == "TensorProto":
                 yield item
             else:
@@ -205,21 +221,24 @@ def _check_tensor(tensor: "onnx.TensorProto", name: str) -> None:
             f"{fields.get('location', '?')!r}; external data is refused: save the model as one "
             "file (onnx.save with save_as_external_data=False)"
         )
-    if any(size < 0 for size in tensor.dims):
-        raise ArtifactError(f"{name}: tensor {tensor.name!r} has the shape {list(tensor.dims)}")
+    if len(tensor.dims) > _MAX_AXES or any(size < 0 for size in tensor.dims):
+        shown = f"{list(tensor.dims[:_MAX_AXES])}{' …' if len(tensor.dims) > _MAX_AXES else ''}"
+        raise ArtifactError(f"{name}: tensor {tensor.name!r} has the shape {shown}")
+    try:
+        width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        entries = onnx.helper.tensor_dtype_to_field(tensor.data_type)
+    except (KeyError, ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"{name}: tensor {tensor.name!r} has the unknown type {tensor.data_type}"
+        ) from error
+    # Types under a byte are packed, complex ones are pairs; no float or int8 network has them.
+    if tensor.data_type in _NOT_COUNTED:
+        return
+    held, needed, what = len(getattr(tensor, entries)), prod(tensor.dims), "values"
     if tensor.HasField("raw_data"):
-        try:
-            width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        except (KeyError, ValueError, TypeError) as error:
-            raise ArtifactError(
-                f"{name}: tensor {tensor.name!r} has the unknown type {tensor.data_type}"
-            ) from error
-        count = 1
-        for size in tensor.dims:
-            count *= size
-        # Types under a byte are packed; they do not occur in float or int8 networks.
-        if width * count != len(tensor.raw_data) and tensor.data_type < 21:
-            raise ArtifactError(
-                f"{name}: tensor {tensor.name!r} holds {len(tensor.raw_data):,} bytes, its shape "
-                f"{list(tensor.dims)} needs {width * count:,}; fetch or export the file again"
-            )
+        held, needed, what = len(tensor.raw_data), width * needed, "bytes"
+    if held != needed:
+        raise ArtifactError(
+            f"{name}: tensor {tensor.name!r} holds {held:,} {what}, its shape "
+            f"{list(tensor.dims)} needs {needed:,}; fetch or export the file again"
+        )

@@ -5,6 +5,7 @@ from a :class:`Contract`; it travels inside every artifact's metadata.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -108,8 +109,11 @@ class Contract:
             raise ContractError(
                 f"lineage {self.lineage!r} is unknown; use 'pytorch' or 'tensorflow'"
             )
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ContractError("mean and std need three values each, std above 0 (RGB, 0..1)")
+        finite = all(map(math.isfinite, (*self.mean, *self.std)))
+        if len(self.mean) != 3 or len(self.std) != 3 or not finite or min(self.std) <= 0:
+            raise ContractError(
+                "mean and std need three finite values each, std above 0 (RGB, 0..1)"
+            )
         if self.resize != "stretch-bilinear":
             raise ContractError(f"resize {self.resize!r} is unknown; use 'stretch-bilinear'")
         if self.schema != SCHEMA:
@@ -163,7 +167,14 @@ class Contract:
             return cls(categories=categories, **data)
         except ContractError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            OverflowError,  # an infinite id
+            RecursionError,  # brackets without end
+        ) as error:
             raise ContractError(
                 f"not a contract ({error}); compile the artifact again with ssd-resnet34"
             ) from error

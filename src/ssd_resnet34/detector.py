@@ -169,4 +169,8 @@ def load(
     running = session.create(
         model, engine=engine, device=device, precision=precision, threads=threads, streams=streams
     )
-    return Detector(model, running, options, limits)
+    try:
+        return Detector(model, running, options, limits)
+    except BaseException:  # wrong options, an interrupt: nobody else has the session to close it
+        running.close()
+        raise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import artifact, weights
 from .compiler import quantization
 from .contract import Contract
-from .errors import UnsupportedPrecision
+from .errors import UnsupportedPrecision, UsageError
 from .network.builder import PRODUCER
 from .runtime import cache
 from .runtime import precision as precisions
@@ -39,6 +39,9 @@ class SSDResNet34:
 
     Nothing is loaded before it is asked for.
 
+    Raises:
+        UsageError: an unknown precision, or weights of another type.
+
     Raises (at first use):
         WeightsError, ArtifactError: the weights cannot be had or are not this network.
         UnsupportedPrecision: int8 without ranges, or float of an int8 artifact.
@@ -48,6 +51,10 @@ class SSDResNet34:
         self, weights: str | PathLike[str] | bytes = EMBEDDED, precision: str = "auto"
     ) -> None:
         precisions.check_name(precision)
+        if not isinstance(weights, str | PathLike | bytes):
+            raise UsageError(
+                f"weights: a {type(weights).__name__}; give a record's name, a path or bytes"
+            )
         self.weights = weights
         self.precision = precision
 

@@ -17,6 +17,7 @@ from ssd_resnet34 import artifact
 from ssd_resnet34.contract import COCO, COCO_TENSORFLOW, HEAD_NAMES, Category, Contract
 from ssd_resnet34.errors import ArtifactError
 from ssd_resnet34.network.cut import Cut, cut
+from ssd_resnet34.network.graph import GraphIndex, integers
 
 ENGINES = ("onnxruntime", "openvino")
 EQUAL = ("mlperf_onnx", "mlperf_onnx_anonymous", "mlperf_onnx_bias_add", "raw_heads_onnx")
@@ -254,6 +255,27 @@ def test_heads_without_bias_are_refused(graph: Any) -> None:
     del head.input[2]
     with pytest.raises(ArtifactError, match=r"head cls_0 .* has no bias"):
         cut(model)
+
+
+def test_nan_in_the_weights_of_a_graph_is_refused(graph: Any) -> None:
+    model = graph("qdq_onnx")
+    scale = next(node.input[1] for node in model.graph.node if node.op_type == "DequantizeLinear")
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == scale)
+    value = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array(np.full_like(value, np.nan), scale))
+    with pytest.raises(ArtifactError, match="NaN or infinity in"):
+        cut(model)
+
+
+def test_a_long_chain_of_identities_is_followed_to_its_end(graph: Any) -> None:
+    model = graph("other_network_onnx")
+    first = model.graph.node[0].output[0]
+    model.graph.node.extend(
+        helper.make_node("Identity", [f"i{n}" if n else first], [f"i{n + 1}"]) for n in range(5000)
+    )
+    index = GraphIndex(model)
+    assert index.constant("i5000") is None
+    assert integers(index, "i5000") is None
 
 
 def test_nodes_out_of_order_are_refused(graph: Any) -> None:

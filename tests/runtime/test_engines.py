@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fake_engine import FakeEngine
@@ -178,3 +179,27 @@ def test_importing_the_runtime_loads_no_engine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_torch_computes_true_float32_and_keeps_cudnn() -> None:
+    torch = pytest.importorskip("torch")
+    from ssd_resnet34.runtime.engines.torch import TorchRunner
+
+    seen = []
+
+    class Network(torch.nn.Module):  # type: ignore[misc,name-defined]  # importorskip gives Any
+        def forward(self, batch: Any) -> list[Any]:
+            seen.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))
+            return [batch]
+
+    engine = FakeEngine()
+    session.create(fake_onnx(), engine).close()
+    runner = TorchRunner(Network(), engine.requests[0])
+    runner.run(np.zeros((1, 3, 8, 8), np.float32))
+    assert seen == [(True, False)]
+
+
+def test_an_outdated_entry_point_says_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry_points(monkeypatch, mine="fake_engine:NoSuchEngine")
+    with pytest.raises(EngineUnavailable, match=r"fake_engine:NoSuchEngine\) cannot be imported"):
+        engines.find("mine")

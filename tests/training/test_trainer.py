@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fake_scenes import fake_scenes
 from ssd_resnet34.contract import COCO, Category, Contract
+from ssd_resnet34.errors import UsageError
 from ssd_resnet34.network.builder import check_state
 from ssd_resnet34.network.layout import parameter_shapes
 from ssd_resnet34.network.module import SSDResNet34Module
@@ -163,6 +164,21 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(uninterrupted: Path, tmp_pa
     assert first["step"] == second["step"] == 4
     for key, value in first["model"].items():
         assert_same(second["model"][key], value)
+
+
+def test_a_run_of_another_length_is_not_resumed(tmp_path: Path) -> None:
+    train(tmp_path, replace(PATCHES, steps=1))
+    with pytest.raises(UsageError, match="run of 1 steps, not 4"):
+        train(tmp_path, PATCHES)
+
+
+def test_rows_logged_after_the_last_checkpoint_are_dropped_when_resumed(tmp_path: Path) -> None:
+    train(tmp_path, replace(PATCHES, steps=1))
+    log = tmp_path / "patches.csv"
+    head, row = log.read_text().splitlines()
+    log.write_text(f"{head}\n{row}\n2{row[1:]}\n")  # killed between step 2 and its checkpoint
+    train(tmp_path, replace(PATCHES, steps=1))
+    assert log.read_text().splitlines() == [head, row]
 
 
 def test_a_finished_run_does_nothing_more(uninterrupted: Path) -> None:

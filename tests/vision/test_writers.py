@@ -15,6 +15,7 @@ import pytest
 
 from ssd_resnet34.errors import SSDResNet34Error, UsageError
 from ssd_resnet34.vision.detections import Detections
+from ssd_resnet34.vision.images import decode
 from ssd_resnet34.vision.writers import EXTENSIONS, extension_of, open_writer, save
 
 NOT_UTF8 = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
@@ -316,3 +317,18 @@ class TestStreams:
             writer = open_writer(pipe, ".jsonl")
             with pytest.raises(BrokenPipeError):
                 writer.write(two())
+
+
+def test_a_saved_picture_shows_the_scores_that_are_asked_for(tmp_path: Path) -> None:
+    faint = replace(
+        two()[:1],
+        scores=np.array([0.2], np.float32),
+        boxes=np.array([[4, 4, 30, 30]], np.float32),
+        width=40,
+        height=40,
+    )
+    picture = np.full((40, 40), 128, np.uint8)
+    for threshold, drawn in ((0.1, True), (0.3, False)):
+        path = tmp_path / f"{threshold}.png"
+        save(path, faint, source=picture, score_threshold=threshold)
+        assert bool((decode(path).pixels != 128).any()) is drawn

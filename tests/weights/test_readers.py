@@ -18,13 +18,14 @@ from ssd_resnet34 import artifact, weights
 from ssd_resnet34.contract import COCO, COCO_TENSORFLOW, Category, Contract
 from ssd_resnet34.errors import (
     ArtifactError,
+    ContractError,
     SSDResNet34Error,
     UnknownWeights,
     UnsafeWeights,
     WeightsError,
 )
 from ssd_resnet34.network.layout import parameter_shapes
-from ssd_resnet34.weights import embedded, pickles, readers
+from ssd_resnet34.weights import embedded, pickles, readers, standins
 
 State = dict[str, NDArray[Any]]
 
@@ -109,6 +110,24 @@ def test_our_fp16_file_comes_back_with_its_contract(tmp_path: Path) -> None:
     assert read.state["conf.0.bias"][0] == np.float32(0.1)  # vectors keep float32
     assert read.state["model.layer1.0.weight"].flat[0] == np.float16(0.1)
     assert artifact.contract_of(weights.load(path)) == FINE_TUNED
+
+
+def test_an_export_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"before")
+
+    class Unwritable(np.ndarray[Any, Any]):
+        def tobytes(self, order: Any = None) -> bytes:
+            raise KeyboardInterrupt
+
+    made = np.ascontiguousarray
+    monkeypatch.setattr(np, "ascontiguousarray", lambda *given: made(*given).view(Unwritable))
+    with pytest.raises(KeyboardInterrupt):
+        embedded.export(small(FINE_TUNED), FINE_TUNED, path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
+    assert path.read_bytes() == b"before"
 
 
 def test_coco_weights_fit_their_budget(state: State, tmp_path: Path) -> None:
@@ -252,6 +271,11 @@ def test_no_plain_pickle_runs_either(protocol: int, call: Any, in_empty_folder: 
         b"\x80\x02ctorch.nn.modules.conv\nConv2d.x\n)\x81.",
         b"\x80\x02(lp0\n0h\x05.",  # a memo entry that is not there
         b"\x80\x02" + b"]" * 100000 + b"a" * 99999 + b".",  # deep nesting
+        b"\x80\x02})" + b"\x85" * 10**6 + b"K\x01s.",  # a key too deep to hash
+        b"\x80\x02})" + b"2\x86" * 99 + b"K\x01s.",  # a key of 2^99 objects
+        b"\x80\x02})q\x01" + b"0h\x01h\x01\x86q\x01" * 99 + b"h\x01K\x01s.",  # by the memo
+        b"\x80\x02})" + b"2\x86}b" * 99 + b"K\x01s.",  # with BUILD in between
+        b"\x80\x02ctorch.nn.modules.x\nX\n)R}X\x01\x00\x00\x00a" + b"(" * 9 + b"s.",
         b"\x80",
         b"\x80\x02",
         b"\x80\xff.",
@@ -270,6 +294,68 @@ def test_random_bytes_end_in_our_error(data: bytes) -> None:
             readers.read(start + data)
 
 
+def zipped(program: bytes, storages: dict[str, bytes]) -> bytes:
+    """A file of torch's zip format."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a/data.pkl", program)
+        for key, content in storages.items():
+            archive.writestr(f"a/data/{key}", content)
+    return stream.getvalue()
+
+
+STORAGE = (
+    b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
+)
+TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + b"K\x00K\x04\x85K\x01\x85tR"
+
+
+def test_a_handmade_tensor_is_read() -> None:
+    found = pickles.read_pickle(zipped(b"\x80\x02" + TENSOR + b".", {"0": bytes(16)}), "x")
+    np.testing.assert_array_equal(found, np.zeros(4, np.float32))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        # Strides of -1000 would read in front of the storage, into memory of others.
+        TENSOR + b"(" + STORAGE + b"K\x00K\x02\x85J\x18\xfc\xff\xff\x85tb",
+        STORAGE + b"N}X\x06\x00\x00\x00offsetJ\x18\xfc\xff\xffs\x86b",
+        b"ctorch\nFloatStorage\n]X\x01\x00\x00\x00Oab",
+    ],
+)
+def test_a_pickle_cannot_change_what_the_reader_hands_it(program: bytes) -> None:
+    with pytest.raises(WeightsError, match="a pickle may not change the reader"):
+        readers.read(zipped(b"\x80\x02" + program + b".", {"0": bytes(16)}))
+
+
+def test_many_tensors_of_one_storage_do_not_multiply_it() -> None:
+    # 2,000 tensors of 4 MB in a file of 4 MB.
+    count = 10**6
+    tensor = TENSOR.replace(b"K\x04", b"J" + count.to_bytes(4, "little"))
+    made = b"\x80\x02]q\x01(" + tensor * 2000 + b"e."
+    with pytest.raises(WeightsError, match="more bytes than the file can hold"):
+        readers.read(zipped(made, {"0": bytes(4 * count)}))
+
+
+def test_files_that_overlap_in_a_zip_are_refused() -> None:
+    data = zipped(b"\x80\x02" + TENSOR + b".", {"0": bytes(16), "1": bytes(16)})
+    end = data.rindex(b"PK\x05\x06")
+    entry = data.rindex(b"PK\x01\x02", 0, end)
+    sizes = (10**6).to_bytes(4, "little") * 2
+    with pytest.raises(WeightsError, match="overlap"):
+        readers.read(data[: entry + 20] + sizes + data[entry + 28 :])
+
+
+def test_names_and_entries_without_end_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickles, "_MAX_ENTRIES", 50)
+    with pytest.raises(WeightsError, match="x: more than 50 entries; save the state dict alone"):
+        list(pickles.state_dicts({str(n): {"a": n} for n in range(99)}, "x"))
+    array = np.zeros(1)
+    found = dict(pickles.state_dicts({"a" * 300: {"b" * 300: {"c": array}, "d": array}, 7: {}}))
+    assert list(found) == ["a" * 300]
+
+
 def test_a_compressed_zip_is_refused() -> None:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -279,15 +365,22 @@ def test_a_compressed_zip_is_refused() -> None:
 
 
 def test_a_tensor_beyond_its_storage_is_refused() -> None:
-    storage = pickles._Storage("f4", "0", 4, bytes(16))
+    storage = standins._Storage("f4", "0", 4, bytes(16))
     for shape, strides, offset in (
         ((5,), (1,), 0),
         ((2, 3), (2, 1), 0),
         ((1,), (1,), 4),
         ((2**20, 2**20), (0, 0), 0),
     ):
-        with pytest.raises(EOFError):
-            pickles._array(pickles.Tensor(storage, offset, shape, strides), "<")
+        with pytest.raises(EOFError, match="after its storage"):
+            pickles._array(standins.Tensor(storage, offset, shape, strides), "<")
+
+
+def test_a_tensor_in_front_of_its_storage_is_refused() -> None:
+    storage = standins._Storage("f4", "0", 4, bytes(16))
+    for shape, strides, offset in (((2,), (-1000,), 0), ((4,), (1,), -2), ((-1,), (1,), 0)):
+        with pytest.raises(EOFError, match="before its storage"):
+            pickles._array(standins.Tensor(storage, offset, shape, strides), "<")
 
 
 @pytest.mark.parametrize(
@@ -326,6 +419,33 @@ def test_other_classes_need_a_contract(tmp_path: Path) -> None:
         readers.read(path, COCO)
     assert readers.read(path, FINE_TUNED).contract == FINE_TUNED
     artifact.check_heads(artifact.load(weights.load(path, FINE_TUNED)), FINE_TUNED)
+
+
+def test_an_artifact_keeps_its_contract_and_refuses_another() -> None:
+    other = Contract((Category(3, "bolt"), Category(9, "screw")))
+    data = weights.load(artifact_of_nothing(FINE_TUNED))
+    assert weights.load(data, FINE_TUNED) == data
+    with pytest.raises(WeightsError, match="leave the contract out"):
+        weights.load(data, other)
+
+
+def artifact_of_nothing(contract: Contract) -> bytes:
+    """An artifact without a network: the right input, outputs and contract."""
+    from onnx import helper
+
+    from ssd_resnet34.network.builder import interface
+
+    image, outputs = interface(contract)
+    nodes = [helper.make_node("Relu", ["image"], [value.name]) for value in outputs]
+    model = helper.make_model(helper.make_graph(nodes, "nothing", [image], outputs))
+    artifact.embed(model, contract, {})
+    return artifact.serialize(model)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"schema":1,"categories":[{"category_id":1e999}]}'])
+def test_a_hostile_contract_is_an_error_of_ours(text: str) -> None:
+    with pytest.raises(ContractError, match="not a contract"):
+        Contract.from_json(text)
 
 
 def test_a_file_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

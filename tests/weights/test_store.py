@@ -47,8 +47,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if kind in ("half", "stalled"):
             body = body[: len(body) // 2]
+        elif kind == "drip":
+            body = b"x"
         try:
             self.wfile.write(body)
+            while kind == "drip" and not self.release.wait(0.02):
+                self.wfile.write(b"x")  # never done, and never silent for long
             if kind == "stalled":
                 self.wfile.flush()
                 self.release.wait(10)
@@ -173,6 +177,20 @@ def test_a_failed_download_says_why_and_leaves_nothing(
     assert files(cache) == []
 
 
+def test_a_server_that_drips_is_given_up_for_the_next(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "GRACE", 0.3)
+    register(monkeypatch, server("drip", "good"))
+    assert store.fetch("test").read_bytes() == DATA
+    assert server.handler.asked == ["drip", "good"]
+    register(monkeypatch, server("drip"))
+    store.path("test").unlink()
+    with pytest.raises(DownloadFailed, match=r"drip: too slow: 0 bytes in"):
+        store.fetch("test")
+    assert files(cache) == []
+
+
 def test_a_server_that_is_not_there_is_one_error(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,7 +266,7 @@ def test_leftovers_of_killed_processes_are_swept_after_a_day(
     register(monkeypatch, server("good"))
     folder = store.path("test").parent
     folder.mkdir(parents=True)
-    old, new = folder / ".test.bin.a.part", folder / ".test.bin.b.part"
+    old, new = folder / ".a.tmp", folder / ".b.tmp"
     for path in (old, new):
         path.write_bytes(b"")
     os.utime(old, (time.time() - 2 * 86400,) * 2)
@@ -314,6 +332,23 @@ def test_importing_an_unknown_hash_shows_the_files_own(
     assert store.known_sha256("test") == SHA256
 
 
+def test_many_threads_remember_one_hash(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, server("good"), known=False)
+    with ThreadPoolExecutor(6) as pool:
+        jobs = [pool.submit(store.fetch, "test", sha256=SHA256) for _ in range(6)]
+        assert {job.result() for job in jobs} == {store.path("test")}
+    assert files(cache) == ["test.bin", "test.bin.sha256"]
+
+
+def test_only_weights_of_this_network_verify_as_embedded(tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"not weights")
+    with pytest.raises(WeightsError, match="neither ONNX"):
+        store.verify(other, RECORDS["embedded"])
+
+
 def test_unknown_records_are_named_with_the_nearest() -> None:
     with pytest.raises(UnknownWeights, match="did you mean 'onnx-zoo-ssd-10'"):
         store.path("onnx-zoo-ssd10")
@@ -342,3 +377,10 @@ def test_an_installation_without_embedded_weights_says_so(
     monkeypatch.setattr(embedded, "folder", lambda: tmp_path)
     with pytest.raises(WeightsError, match="reinstall ssd-resnet34"):
         embedded.path()
+
+
+def test_a_cache_folder_of_an_unknown_user_is_taken_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSD_RESNET34_CACHE", "~no-such-user/cache")
+    assert store.cache_dir() == Path("~no-such-user/cache")

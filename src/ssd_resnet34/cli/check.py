@@ -14,9 +14,9 @@ from ..runtime import session
 from ..runtime.engines import describe
 from ..runtime.tensors import Outputs
 from ..vision.detections import Detections
-from ..vision.images import Image, decode
+from ..vision.images import Image, Limits
 from .detect import SOME_REFUSED, Inputs, Threads, Weights
-from .inputs import expand
+from .inputs import expand, read
 from .terminal import complain, progress, show_table
 
 EXAMPLES: Final = """Examples:
@@ -49,6 +49,7 @@ def check(
 
     Exit code 1 if an fp32 engine differs by more than rounding, or one fails.
     """
+    limits = Limits()
     with ExitStack() as stack:
         runs = [_Run(*REFERENCE)]
         runs += [_Run(*pair) for pair in _pairs() if pair != REFERENCE]
@@ -61,7 +62,7 @@ def check(
             try:
                 if isinstance(path, ImageError):
                     raise path
-                image = decode(path)
+                image = read(path, limits)
             except ImageError as error:
                 refused += 1
                 complain(f"{error} [{error.code}]", "refused")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -12,11 +12,11 @@ import typer
 
 from .. import detector as detectors
 from ..detector import Detector
-from ..errors import ImageError, UsageError
+from ..errors import ImageError, UnreadableFile, UsageError
 from ..vision.detections import Detections
-from ..vision.images import Image, Limits, decode
+from ..vision.images import Image, Limits
 from ..vision.writers import Writer, open_writer, save
-from .inputs import STDIN, expand, read_stdin
+from .inputs import expand, read
 from .terminal import complain, printable, progress
 
 SOME_REFUSED: Final = 3
@@ -120,10 +120,10 @@ def detect(
         )
         if verbose:
             print(detector.session.summary(), file=sys.stderr)
-        out = _Output(form, stack, len(images) > 1 or os.path.isdir(images[0]))
+        out = _Output(form, stack)
         names = _Names(save_to)
         ticker = stack.enter_context(progress("detect", None, quiet=quiet))
-        for item in _results(detector, images, limits, verbose):
+        for item in _results(detector, expand(images, save_to), limits, verbose):
             ticker.advance()
             if isinstance(item, ImageError):
                 refused += 1
@@ -132,27 +132,27 @@ def detect(
             image, found = item
             out.write(found)
             if save_to is not None:
-                save(names.next(found.image), found, source=image)
+                save(names.next(found.image), found, source=image, score_threshold=threshold)
     if refused:
         raise typer.Exit(SOME_REFUSED)
 
 
 def _results(
-    detector: Detector, arguments: list[str], limits: Limits, verbose: bool
+    detector: Detector,
+    sources: Iterable[str | UnreadableFile],
+    limits: Limits,
+    verbose: bool,
 ) -> Iterator[tuple[Image, Detections] | ImageError]:
     """Every input's picture and detections, or its refusal; one image in memory at a time."""
     import time
 
-    for source in expand(arguments):
+    for source in sources:
         if isinstance(source, ImageError):
             yield source
             continue
         began = time.perf_counter()
         try:
-            if source == STDIN:
-                image = Image(decode(read_stdin(limits), limits=limits).pixels, "stdin")
-            else:
-                image = decode(source, limits=limits)
+            image = read(source, limits)
             found = detector(image)
         except ImageError as error:
             yield error
@@ -186,8 +186,7 @@ def _make_folder(folder: Path) -> None:
 class _Output:
     """Results on stdout: a table of text, or one of the writers."""
 
-    def __init__(self, form: str | None, stack: ExitStack, many: bool) -> None:
-        self.many = many
+    def __init__(self, form: str | None, stack: ExitStack) -> None:
         self.writer: Writer | None = None
         if form is not None:
             self.writer = stack.enter_context(open_writer(sys.stdout.buffer, form))
@@ -221,4 +220,7 @@ class _Names:
         while name in self.used:
             name, number = f"{stem}-{number}{extension}", number + 1
         self.used.add(name)
-        return self.folder / name
+        path = self.folder / name
+        if path.exists() and os.path.exists(image) and path.samefile(image):
+            raise UsageError(f"--save {self.folder}: would replace {image}; name another folder")
+        return path

@@ -4,10 +4,11 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from os import PathLike
 from typing import Final
 
 from ..errors import UnreadableFile
-from ..vision.images import Limits
+from ..vision.images import Image, Limits, decode
 
 STDIN: Final = "-"
 
@@ -17,30 +18,53 @@ EXTENSIONS: Final = frozenset(
 """What a folder is searched for; a file that is named is read whatever it is called."""
 
 
-def expand(arguments: Iterable[str]) -> Iterator[str | UnreadableFile]:
+def expand(
+    arguments: Iterable[str], leave_out: str | PathLike[str] | None = None
+) -> Iterator[str | UnreadableFile]:
     """Paths in order, found as they are needed; an error in the place of what names nothing.
 
     A folder gives its images and those of its subfolders, by name; a pattern with ``*``, ``?`` or
-    ``[`` that is no file itself gives what it matches (``**`` for any depth).
+    ``[`` that is no file itself gives what it matches (``**`` for any depth), by name. What lies
+    in the folder ``leave_out`` is passed over in both: it is where results are written.
     """
+    outside = _Outside(leave_out)
     for argument in arguments:
         if argument == STDIN or (os.path.lexists(argument) and not os.path.isdir(argument)):
             yield argument
         elif os.path.isdir(argument):
             yield from _or_error(
-                _walk(argument),
+                _walk(argument, outside),
                 f"{argument}: a folder without images ({', '.join(sorted(EXTENSIONS))})",
             )
         elif glob.has_magic(argument):
             yield from _or_error(
-                (path for path in glob.iglob(argument, recursive=True) if not os.path.isdir(path)),
+                (
+                    path
+                    for path in sorted(glob.iglob(argument, recursive=True))
+                    if not os.path.isdir(path) and outside.has(os.path.dirname(path))
+                ),
                 f"{argument}: no file matches this pattern",
             )
         else:
             yield argument  # reading it says what is wrong with it
 
 
-def _or_error(paths: Iterator[str], message: str) -> Iterator[str | UnreadableFile]:
+class _Outside:
+    """Which folders are not, and not inside, the one to leave out."""
+
+    def __init__(self, left_out: str | PathLike[str] | None) -> None:
+        self.left_out = None if left_out is None else os.path.realpath(left_out)
+
+    def has(self, folder: str) -> bool:
+        if self.left_out is None:
+            return True
+        real = os.path.realpath(folder)
+        return real != self.left_out and not real.startswith(os.path.join(self.left_out, ""))
+
+
+def _or_error(
+    paths: Iterable[str | UnreadableFile], message: str
+) -> Iterator[str | UnreadableFile]:
     empty = True
     for path in paths:
         empty = False
@@ -49,14 +73,31 @@ def _or_error(paths: Iterator[str], message: str) -> Iterator[str | UnreadableFi
         yield UnreadableFile(message)
 
 
-def _walk(folder: str) -> Iterator[str]:
-    for root, folders, files in os.walk(folder):
-        folders.sort()
+def _walk(folder: str, outside: _Outside) -> Iterator[str | UnreadableFile]:
+    failed: list[OSError] = []  # os.walk passes over folders that it cannot list
+    for root, folders, files in os.walk(folder, onerror=failed.append):
+        yield from _unreadable(failed)
+        folders[:] = sorted(name for name in folders if outside.has(os.path.join(root, name)))
         for name in sorted(files):
             if os.path.splitext(name)[1].lower() in EXTENSIONS:
                 yield os.path.join(root, name)
+    yield from _unreadable(failed)
 
 
-def read_stdin(limits: Limits) -> bytes:
-    """The image on stdin; one byte more than the limit at most, which decoding then refuses."""
-    return sys.stdin.buffer.read(limits.max_bytes + 1)
+def _unreadable(failed: list[OSError]) -> Iterator[UnreadableFile]:
+    while failed:
+        error = failed.pop()
+        yield UnreadableFile(f"{error.filename}: {error.strerror}; check its permission")
+
+
+def read(source: str, limits: Limits) -> Image:
+    """The picture of one path that :func:`expand` gave, or of stdin.
+
+    Raises:
+        ImageError: it is refused.
+    """
+    if source != STDIN:
+        return decode(source, limits=limits)
+    if sys.stdin is None:
+        raise UnreadableFile("stdin: closed; give it an image, or name a file")
+    return Image(decode(sys.stdin.buffer, limits=limits).pixels, "stdin")

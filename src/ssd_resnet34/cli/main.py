@@ -1,5 +1,6 @@
 """The command's entry: joins the subcommands, turns errors into one line and an exit code."""
 
+import io
 import os
 import sys
 from typing import Final
@@ -39,6 +40,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; never shows a traceback for an error of this package."""
+    _check_streams()
     try:
         try:
             app()
@@ -50,7 +52,23 @@ def main() -> None:
     except SSDResNet34Error as error:
         complain(str(error))
         sys.exit(FAILED)
-    except BrokenPipeError:
-        # The reader (head, less) went away: not an error, but nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        # Files are told about where they are opened; what is left is stdout. A reader (head, less)
+        # that went away is no error, but nothing more can be said.
+        if not isinstance(error, BrokenPipeError):
+            place = error.filename or "stdout"
+            complain(f"{place}: cannot be written ({error.strerror or error}); free space there")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
         sys.exit(FAILED)
+
+
+def _check_streams() -> None:
+    """What the caller's shell made of stdout and stderr: closed (``>&-``), or not Unicode."""
+    if sys.stderr is None:
+        # Also takes the free descriptor 2, which the next file that is opened would get.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # open as long as the process
+    if sys.stdout is None:
+        complain("stdout is closed; redirect it to a file, or to /dev/null")
+        sys.exit(BAD_USAGE)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # else a × ends the command in an ASCII locale
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -64,18 +64,21 @@ def cut(model: "onnx.ModelProto", contract: Contract = COCO) -> Cut:
     Raises:
         ArtifactError: another network, or one whose heads cannot be understood; says what is there.
     """
-    if model.functions:
-        from onnx.inliner import inline_local_functions
-
-        model = inline_local_functions(model)
-    index = GraphIndex(model)
-    heads = find_heads(index, contract)
-    image = _image_tensors(index)
-    reading = read_heads(index, heads)
-    surgery = _Surgery(index, image, heads, reading)
-    lineage: Lineage = reading.lineage
-    result = surgery.assemble(replace(contract, lineage=lineage))
-    _check_batch(result)
+    try:
+        index = GraphIndex(model)
+        heads = find_heads(index, contract)
+        image = _image_tensors(index)
+        reading = read_heads(index, heads)
+        surgery = _Surgery(index, image, heads, reading)
+        lineage: Lineage = reading.lineage
+        result = surgery.assemble(replace(contract, lineage=lineage))
+        _check_batch(result)
+    # Attributes, shapes and tensors of another kind than their operator has; the protobuf format
+    # allows any, anywhere.
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise ArtifactError(
+            f"the graph is not valid ONNX ({type(error).__name__}: {error}); export it again"
+        ) from error
     return Cut(result, lineage, reading.layout)
 
 
@@ -166,8 +169,8 @@ class _Surgery:
 
     def fresh(self, name: str) -> str:
         """A tensor name that nothing has yet."""
-        taken = self.index.producer.keys() | self.index.stored.keys() | self.added.keys()
-        while name in taken or not name:
+        taken = (self.index.producer, self.index.stored, self.added)
+        while not name or any(name in names for names in taken):
             name += "_"
         return name
 
@@ -212,7 +215,8 @@ class _Surgery:
             if found is None or any(leaf is None for leaf in leaves):
                 continue
             gamma, beta, mean, variance = (np.asarray(leaf, np.float64) for leaf in leaves)
-            gain = gamma / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
+            with np.errstate(all="ignore"):  # assemble refuses what is not finite
+                gain = gamma / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
             weight, bias = found
             self.rewrite(conv, weight * gain[:, None, None, None], beta + (bias - mean) * gain)
             conv.output[0] = norm.output[0]
@@ -261,6 +265,13 @@ class _Surgery:
                 tensor.CopyFrom(self.index.stored[name])
                 tensor.name = names.get(name, name)
                 weights.append(tensor)
+        for tensor in weights:
+            value = numpy_helper.to_array(tensor)
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise ArtifactError(
+                    f"NaN or infinity in {tensor.name}; give an export of weights whose training "
+                    "did not diverge"
+                )
         image, outputs = interface(contract)
         graph = helper.make_graph(nodes, "ssd_resnet34", [image], outputs, weights)
         ir_version, opsets = self.versions(nodes)

@@ -16,6 +16,10 @@ MAX_NODES = 100_000
 """More than any published detector has (the largest: 7,000); bounds the time of a hostile file."""
 
 
+_MOST_INTEGERS = 4096
+"""Longest list of integers followed; a shape has a few, a gather's indices hundreds."""
+
+
 class GraphIndex:
     """The graph of ``model``, for following tensors forward and backward.
 
@@ -101,14 +105,14 @@ class GraphIndex:
         """The value of an initializer or a Constant node's output, or None."""
         from onnx import numpy_helper
 
+        while name in self.producer and self.nodes[self.producer[name]].op_type == "Identity":
+            name = self.nodes[self.producer[name]].input[0]  # ends, as nodes are in order
         if name in self.stored:
             return numpy_helper.to_array(self.stored[name])
         at = self.producer.get(name)
         if at is None:
             return None
         node = self.nodes[at]
-        if node.op_type == "Identity":
-            return self.constant(node.input[0])
         if node.op_type == "Constant":
             for attribute in node.attribute:
                 if attribute.name == "value":
@@ -119,8 +123,15 @@ class GraphIndex:
         """The nodes that read a tensor, in graph order."""
         return [self.nodes[n] for n in self.consumers.get(name, ())]
 
-    def is_output(self, name: str) -> bool:
-        return any(value.name == name for value in self.model.graph.output)
+    @cached_property
+    def outputs(self) -> frozenset[str]:
+        """Names of the graph's outputs."""
+        return frozenset(value.name for value in self.model.graph.output)
+
+    @cached_property
+    def integers_known(self) -> dict[str, NDArray[np.int64] | None]:
+        """What :func:`integers` found so far: a node may be asked for any number of times."""
+        return {}
 
 
 def attribute(node: "onnx.NodeProto", name: str, default: Any = None) -> Any:
@@ -129,7 +140,7 @@ def attribute(node: "onnx.NodeProto", name: str, default: Any = None) -> Any:
 
     for item in node.attribute:
         if item.name == name:
-            return helper.get_attribute_value(item)
+            return helper.get_attribute_value(item)  # ValueError: of no known type
     return default
 
 
@@ -139,9 +150,17 @@ def integers(index: GraphIndex, name: str, limit: int = 12) -> NDArray[np.int64]
     Exporters write ``view(x.size(0), 81, -1)`` as Shape, Gather, Unsqueeze and Concat nodes; these
     are followed ``limit`` nodes deep. None where the value is not known.
     """
+    if name not in index.integers_known:
+        found = _integers(index, name, limit)
+        index.integers_known[name] = found
+    return index.integers_known[name]
+
+
+def _integers(index: GraphIndex, name: str, limit: int) -> NDArray[np.int64] | None:
     value = index.constant(name)
     if value is not None:
-        return value.astype(np.int64) if value.dtype.kind in "iuf" and value.size < 4096 else None
+        small = value.dtype.kind in "iuf" and value.size < _MOST_INTEGERS
+        return value.astype(np.int64) if small else None
     at = index.producer.get(name)
     if at is None or limit == 0:
         return None
@@ -155,11 +174,12 @@ def integers(index: GraphIndex, name: str, limit: int = 12) -> NDArray[np.int64]
         return None
     parts = [integers(index, part, limit - 1) for part in node.input]
     values = [part for part in parts if part is not None]
-    if len(values) != len(parts):
+    if len(values) != len(parts) or sum(part.size for part in values) > _MOST_INTEGERS:
         return None
     try:
         if node.op_type == "Gather":
-            return np.take(values[0], values[1], attribute(node, "axis", 0))
+            # Of one axis, as shapes are: then the result is no larger than the indices.
+            return np.take(values[0].reshape(-1), values[1]) if values[0].ndim < 2 else None
         if node.op_type == "Concat":
             return np.concatenate(values, attribute(node, "axis"))
         if node.op_type == "Cast":

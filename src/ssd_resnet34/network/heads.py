@@ -136,7 +136,7 @@ def _layout(index: GraphIndex, heads: list[Head], trace: Trace, lineage: Lineage
             head.name
             for head in heads
             for name, source in trace.source.items()
-            if source == head and index.is_output(name) and trace.codes[name].ndim == 4
+            if source == head and name in index.outputs and trace.codes[name].ndim == 4
         }
         if len(ends) == len(heads):  # raw heads, as the contract has them
             return "class-major"
@@ -204,6 +204,9 @@ def _lineage(index: GraphIndex, heads: list[Head], trace: Trace) -> Lineage:
 
     The TensorFlow lineage has other centres on level 2 ((i + 0.5)·92/1200 instead of /13), a 7×7
     map instead of 9×9 under level 4, and pads as SAME does (more at the end than at the start).
+
+    Raises:
+        ArtifactError: neither shows.
     """
     cells = np.arange(LEVELS[2].size) + 0.5
     centres: dict[Lineage, NDArray[np.float64]] = {
@@ -223,6 +226,13 @@ def _lineage(index: GraphIndex, heads: list[Head], trace: Trace) -> Lineage:
     first = next(node for node in index.nodes if node.op_type in CONVOLUTIONS)
     pads = list(attribute(first, "pads", [0, 0, 0, 0]))
     same = attribute(first, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
-    if tuple(under[2:]) == (9, 9) and pads == [3, 3, 3, 3] and not same:
+    if tuple(under[2:]) == (7, 7) or same or pads[:2] != pads[2:]:
+        return "tensorflow"
+    if tuple(under[2:]) == (9, 9) and pads == [3, 3, 3, 3]:
         return "pytorch"
-    return "tensorflow"
+    raise ArtifactError(
+        "the lineage (PyTorch or TensorFlow, whose priors differ) cannot be read from the graph: "
+        f"it holds no priors, pads its first convolution by {pads} and has a map of "
+        f"{'x'.join(map(str, under[2:]))} under level 4; refused rather than guessed, give another "
+        "export"
+    )

@@ -6,6 +6,7 @@ means; products and sums with constants on the way are the prior tables and the 
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 Layout = Literal["class-major", "anchor-major"]
 Codes = NDArray[np.int32]
 
-_MOST_TRACED: Final = 2000
-"""Tensors followed behind the heads; published graphs need 200. Bounds a hostile file's memory."""
+_MOST_TRACED: Final = 64
+"""Elements followed behind the heads, in heads' elements; published graphs need 15. Bounds the
+memory and time of a hostile file: every tensor followed counts, whether it is a copy or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,9 @@ class Trace:
 
     def __init__(self, index: GraphIndex, heads: list[Head]) -> None:
         self.index, self.heads = index, heads
+        self.most = sum(head.elements for head in heads)
+        """Elements of the largest tensor followed: all heads together."""
+        self.budget = _MOST_TRACED * self.most
         self.codes: dict[str, Codes] = {head.tensor: head.codes() for head in heads}
         self.source: dict[str, Head] = {head.tensor: head for head in heads}
         self.exponential: set[str] = set()
@@ -71,7 +76,7 @@ class Trace:
     def run(self) -> None:
         for node in self.index.nodes:
             traced = [name for name in node.input if name in self.codes]
-            if not traced or len(self.codes) > _MOST_TRACED:
+            if not traced or self.budget < 0:
                 continue
             try:
                 results = self.step(node)
@@ -79,6 +84,7 @@ class Trace:
                 continue  # an operation with arguments of another kind: not followed further
             source = self.source.get(traced[0])
             for name, codes in zip(node.output, results, strict=False):
+                self.budget -= codes.size + 1
                 if source and node.op_type != "Concat" and self.recognise(source, codes):
                     continue
                 self.codes[name] = codes
@@ -91,7 +97,9 @@ class Trace:
         """The outputs' codes of a node that moves or scales elements; [] for any other."""
         kind, index = node.op_type, self.index
         if kind == "Concat":
-            return [np.concatenate([self.codes[n] for n in node.input], attribute(node, "axis"))]
+            parts = [self.codes[n] for n in node.input]
+            self.bound(sum(part.size for part in parts))
+            return [np.concatenate(parts, attribute(node, "axis"))]
         if kind in ("Mul", "Add", "Sub", "Div"):
             return self.arithmetic(node)
         x = self.codes[node.input[0]]
@@ -107,7 +115,9 @@ class Trace:
             shape = [x.shape[n] if v == 0 else int(v) for n, v in enumerate(values[0].reshape(-1))]
             return [x.reshape(shape)]
         if kind == "Gather" and values[0] is not None:
-            return [np.take(x, values[0], attribute(node, "axis", 0))]
+            axis = attribute(node, "axis", 0)
+            self.bound(x.size // max(x.shape[axis], 1) * values[0].size)
+            return [np.take(x, values[0], axis)]
         if kind in ("Squeeze", "Unsqueeze"):
             axes = attribute(node, "axes") or [int(v) for v in np.ravel(values[0])]  # type: ignore[arg-type]  # None raises TypeError, caught in run
             return [np.squeeze(x, tuple(axes)) if kind == "Squeeze" else np.expand_dims(x, axes)]
@@ -121,6 +131,11 @@ class Trace:
             return list(np.split(x, np.cumsum(sizes)[:-1], axis))
         return []
 
+    def bound(self, size: int) -> None:
+        """Refuse to follow what is larger than all heads together, before it is made."""
+        if size > self.most:
+            raise ValueError(f"{size} elements")
+
     def arithmetic(self, node: "onnx.NodeProto") -> list[Codes]:
         """Follow a traced operand; note the constant one if it is a bias or a table."""
         name, other = node.input if node.input[0] in self.codes else list(node.input)[::-1]
@@ -129,6 +144,7 @@ class Trace:
             return []
         codes = self.codes[name]
         if value.size > 1:
+            self.bound(prod(np.broadcast_shapes(value.shape, codes.shape)))
             values, codes = np.broadcast_arrays(value.astype(np.float64), codes)
             source = self.source.get(name)
             if source and node.op_type == "Add" and value.size == source.channels:

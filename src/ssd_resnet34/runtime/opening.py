@@ -13,7 +13,7 @@ from ..errors import ArtifactError, UsageError
 from .cache import Cache
 from .precision import ArtifactPrecision
 
-_CHECKS: Final = 1
+_CHECKS: Final = 2
 """Raise this when the checks of an artifact become stricter: older verdicts then do not count."""
 
 
@@ -75,7 +75,7 @@ def _bytes_of(model: Any) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    mend = "give the path of an artifact, made by `ssd-resnet34 compile`"
+    mend = "give the path of an artifact, such as a saved SSDResNet34(weights).enf"
     try:
         if path.exists() and not path.is_file():
             raise ArtifactError(f"{path}: not a regular file; {mend}")

@@ -47,9 +47,9 @@ def check_artifact(precision: str, artifact: ArtifactPrecision) -> None:
         )
     if artifact == "fp32" and precision == "int8":
         raise UnsupportedPrecision(
-            "precision int8 was asked of an fp32 artifact; quantize it first: "
-            "SSDResNet34(weights, precision='int8').enf, or "
-            "`ssd-resnet34 compile --precision int8`"
+            "precision int8 was asked of an fp32 artifact; quantize it first "
+            "(ssd_resnet34.compiler.quantization.quantize), or use "
+            "SSDResNet34('embedded', precision='int8').enf"
         )
 
 

@@ -71,8 +71,7 @@ def create(
         cpu.available_threads() if threads is None else _count("threads", threads, MAX_THREADS)
     )
     streams = _count("streams", streams, MAX_STREAMS)
-    if not isinstance(device, str) or not re.fullmatch(r"[a-z]+(:\d{1,3})?", device):
-        raise UsageError(f"device {device!r} is not a device; use 'cpu', 'cuda' or 'cuda:1'")
+    _check_device(device)
     store = cache.default()
     opened = open_artifact(model, store)
     check_artifact(precision, opened.precision)
@@ -90,6 +89,11 @@ def create(
     return Session(chosen.name, chosen.compile(opened.data, request), request, choice.reason)
 
 
+def _check_device(device: Any) -> None:
+    if not isinstance(device, str) or not re.fullmatch(r"[a-z]+(:[0-9]{1,3})?", device):
+        raise UsageError(f"device {device!r} is not a device; use 'cpu', 'cuda' or 'cuda:1'")
+
+
 def _count(name: str, value: Any, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise UsageError(f"{name}: expected an integer from 1 to {most}; found {value!r}")
@@ -102,6 +106,7 @@ def runs_int8(engine: EngineLike = "auto", device: str = "cpu") -> bool:
     """Whether this engine (``auto``: the first that works here) runs int8 artifacts on ``device``.
 
     Raises:
+        UsageError: not a device.
         EngineUnavailable: the engine is unknown, not installed, or not for that device.
     """
     _, table = _first_engine(engine, device)
@@ -112,6 +117,7 @@ def float_precision(engine: EngineLike = "auto", device: str = "cpu") -> Precisi
     """The faster of fp32 and bf16 with this engine: what ``auto`` makes of an fp32 artifact.
 
     Raises:
+        UsageError: not a device.
         EngineUnavailable: the engine is unknown, not installed, or not for that device.
         UnsupportedPrecision: it runs neither.
     """
@@ -121,6 +127,7 @@ def float_precision(engine: EngineLike = "auto", device: str = "cpu") -> Precisi
 
 def _first_engine(engine: EngineLike, device: str) -> tuple[Engine, Mapping[str, str]]:
     """The engine (``auto``: the first that works here) and its table of precisions."""
+    _check_device(device)
     if engine != "auto":
         found = engines.find(engine)
         return found, found.precisions(device)

@@ -1,7 +1,7 @@
 """A lean trainer for the embedded weights: four stages, atomic checkpoints, resume.
 
     python -m ssd_resnet34.training.trainer OUT --stage patches|crops|heads|whole [--steps N]
-                                                [--start CHECKPOINT]
+                                                [--start CHECKPOINT|embedded]
 
 ``patches`` teaches the backbone to name single objects: from random weights the multibox loss
 alone learns next to nothing in its first hundreds of steps. ``crops`` trains everything on
@@ -28,9 +28,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from ..contract import COCO, INPUT_SIZE, LEVELS, Contract
+from ..errors import UsageError
 from ..files import replacing
 from ..network.layout import FEATURE_CHANNELS
 from ..network.module import SSDResNet34Module
+from ..weights import embedded
+from ..weights.records import EMBEDDED
 from .examples import Batch, Batches, Kind
 from .multibox import Target, layout_priors, multibox_loss
 
@@ -145,6 +148,11 @@ class Run:
         )
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True)
+            if state["steps"] != stage.steps:
+                raise UsageError(
+                    f"{self.checkpoint} is of a run of {state['steps']} steps, not {stage.steps}; "
+                    "resume with the same --steps, or start a new run in another folder"
+                )
             self.module.load_state_dict(state["model"])
             self.classifier.load_state_dict(state["classifier"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -157,10 +165,16 @@ class Run:
             self.module.model.eval()
         self.priors = torch.zeros(0, 4) if stage.data == "patches" else self._priors()
 
-    def start_from(self, path: Path) -> None:
-        """Take the parameters of another stage's checkpoint, unless this stage has begun."""
-        if self.step == 0:
-            self.module.load_state_dict(torch.load(path, weights_only=True)["model"])
+    def start_from(self, start: Path) -> None:
+        """Take the parameters of another stage, or of ``embedded``, unless this one has begun."""
+        if self.step:
+            return
+        if start == Path(EMBEDDED):
+            full = {key: torch.from_numpy(value) for key, value in embedded.state().items()}
+            state = {key: full[key] for key in self.module.state_dict()}
+        else:
+            state = torch.load(start, weights_only=True)["model"]
+        self.module.load_state_dict(state)
 
     def save(self) -> None:
         """Write the checkpoint; a reader, or a crash, sees the old or the new one, never half."""
@@ -170,6 +184,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "step": self.step,
+            "steps": self.stage.steps,
         }
         with replacing(self.checkpoint) as file:
             torch.save(state, file)
@@ -238,16 +253,32 @@ def _rows(run: Run) -> Iterator[dict[str, float]]:
         yield run.update(run.module.heads(features), [target for _, target in chosen])
 
 
+def _forget_after(log: Path, step: int) -> None:
+    """Drop the rows that a killed run wrote after its last checkpoint: they come again."""
+    if log.exists():
+        head, *rows = log.read_text().splitlines()
+        kept = [row for row in rows if int(row.split(",")[0]) <= step]
+        with replacing(log) as file:
+            file.write("".join(f"{row}\n" for row in (head, *kept)).encode())
+
+
 def train(out: Path, stage: Stage, *, start: Path | None = None, every: int = 25) -> Path:
     """Run, or resume, one stage; returns its checkpoint.
 
-    ``out`` receives ``<stage>.pt`` (atomically, each ``every`` steps) and ``<stage>.csv``.
+    ``out`` receives ``<stage>.pt`` (atomically, each ``every`` steps) and ``<stage>.csv``. A
+    resumed run goes on as an uninterrupted one, but for ``heads``, whose replayed features start
+    anew.
+
+    Raises:
+        UsageError: the checkpoint is of a run with another number of steps.
     """
     out.mkdir(parents=True, exist_ok=True)
     run = Run(out, stage)
     if start is not None:
         run.start_from(start)
-    with (out / f"{stage.name}.csv").open("a", newline="") as file:
+    log = out / f"{stage.name}.csv"
+    _forget_after(log, run.step)
+    with log.open("a", newline="") as file:
         began, writer = time.monotonic(), None
         for row in _rows(run):
             row = {"step": run.step, **row, "seconds": round(time.monotonic() - began, 1)}
@@ -271,7 +302,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--stage", choices=list(STAGES), default="crops")
     parser.add_argument("--steps", type=int, help="length of the stage's schedule")
-    parser.add_argument("--start", type=Path, help="checkpoint of the stage before")
+    parser.add_argument("--start", type=Path, help="a stage's checkpoint, or: embedded")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     if arguments.threads:

@@ -26,6 +26,9 @@ RGB = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
 """left, top, right, bottom in pixels; right and bottom are outside."""
 
+DRAWN_THRESHOLD: Final = 0.3
+"""Score that a detection must exceed to be drawn, unless the caller says otherwise."""
+
 _GOLDEN_RATIO: Final = (math.sqrt(5) - 1) / 2
 _HTML_WIDTH: Final = 640
 _HTML_ROWS: Final = 20
@@ -53,7 +56,7 @@ def draw(
     image: Any,
     detections: Detections,
     *,
-    score_threshold: float = 0.3,
+    score_threshold: float = DRAWN_THRESHOLD,
     colour: Literal["rgb", "bgr"] | None = None,
     line_width: int | None = None,
     font_size: int | None = None,

@@ -12,7 +12,7 @@ straight into the tensor.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -49,7 +49,8 @@ class ModelInput:
     tensor: NDArray[np.float32]
     contexts: tuple[ImageContext, ...]
 
-    def __iter__(self) -> Iterator[NDArray[np.float32] | tuple[ImageContext, ...]]:
+    # Any: a union would be the type of each unpacked name, and users' checkers refuse that.
+    def __iter__(self) -> Iterator[Any]:
         yield self.tensor
         yield self.contexts
 

@@ -38,6 +38,7 @@ from ..errors import UsageError
 from ..files import replacing, told
 from .annotations import printable_utf8, voc, yolo
 from .detections import Detections
+from .draw import DRAWN_THRESHOLD
 
 IMAGE_EXTENSIONS: Final = (".png", ".jpg", ".jpeg", ".webp")
 STREAM_EXTENSIONS: Final = (".json", ".jsonl", ".csv", ".coco.json")
@@ -61,12 +62,14 @@ def save(
     detections: Detections | Iterable[Detections],
     *,
     source: Any = None,
+    score_threshold: float = DRAWN_THRESHOLD,
 ) -> None:
     """Write the detections of one image, or of several, in the form the extension names.
 
-    An existing file is replaced. ``source`` is the image to draw on, for picture extensions
-    only; by default the file that ``detections.image`` names. Use :func:`open_writer` where the
-    detections come one by one.
+    An existing file is replaced. ``source`` and ``score_threshold`` are for picture extensions
+    only: the image to draw on, by default the file that ``detections.image`` names, and the
+    score that drawn detections exceed; all other forms hold every detection. Use
+    :func:`open_writer` where the detections come one by one.
 
     Raises:
         UsageError: an unknown extension, several images for a form that holds one, or a place
@@ -96,7 +99,7 @@ def save(
             f"{', '.join(STREAM_EXTENSIONS)}"
         )
     if extension in IMAGE_EXTENSIONS:
-        data = _picture(images[0], source, extension)
+        data = _picture(images[0], source, extension, score_threshold)
     else:
         data = {".txt": yolo, ".xml": voc}[extension](images[0]).encode()
     with replacing(path) as file:
@@ -347,10 +350,10 @@ _STREAMS: Final[dict[str, Callable[[IO[bytes]], _Form]]] = {
 }
 
 
-def _picture(detections: Detections, source: Any, extension: str) -> bytes:
+def _picture(detections: Detections, source: Any, extension: str, score_threshold: float) -> bytes:
     form = {".png": "PNG", ".webp": "WEBP"}.get(extension, "JPEG")
     buffer = io.BytesIO()
-    drawn = detections.draw(source)
+    drawn = detections.draw(source, score_threshold=score_threshold)
     try:
         drawn.save(buffer, form, **({} if form == "PNG" else {"quality": 92}))
     except (ValueError, OSError) as error:

@@ -6,14 +6,14 @@ replace the target only when they are right. Whatever goes wrong, nothing else i
 
 import contextlib
 import hashlib
-import os
+import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-from ..errors import DownloadFailed, WeightsError, WrongHash
+from ..errors import DownloadFailed, OutputError, UsageError, WeightsError, WrongHash
+from ..files import replacing
 
 MAX_BYTES: Final = 512 * 1024**2
 """Cap for a file whose size is not known, bytes."""
@@ -21,7 +21,15 @@ MAX_BYTES: Final = 512 * 1024**2
 TIMEOUT: Final = 30.0
 """Seconds without a byte after which a mirror is given up."""
 
-_PART: Final = ".part"
+GRACE: Final = 60.0
+"""Seconds that a download may take however small it is."""
+
+MIN_RATE: Final = 32 * 1024
+"""Bytes a second that it must bring beyond that: the published files in 42 minutes."""
+
+_TEMPORARY: Final = ".*.tmp"
+"""The names that :func:`ssd_resnet34.files.replacing` gives to unfinished files."""
+
 _STALE: Final = 24 * 3600.0
 """Seconds after which a temporary file of a killed process is removed."""
 
@@ -36,22 +44,40 @@ class _TooLargeError(Exception):
     pass
 
 
+class _StoppedError(Exception):
+    """Nobody waits for the bytes any more."""
+
+
+class _WrongError(Exception):
+    """The bytes are not to be kept."""
+
+
 class _Sink:
-    """The file object that pooch writes to: counts, hashes, and stops at the cap."""
+    """The file object that pooch writes to: counts, hashes, and stops at the cap or when told."""
 
     def __init__(self, file: IO[bytes], limit: int, total: int, progress: Progress | None) -> None:
         self.file, self.limit, self.total, self.progress = file, limit, total, progress
         self.size = 0
         self.sha256 = hashlib.sha256()
+        self.lock = threading.Lock()
+        self.stopped = False
 
     def write(self, chunk: bytes) -> int:
-        self.size += len(chunk)
-        if self.size > self.limit:
-            raise _TooLargeError
-        self.sha256.update(chunk)
-        if self.progress:
-            self.progress(self.size, self.total)
-        return self.file.write(chunk)
+        with self.lock:
+            if self.stopped:
+                raise _StoppedError
+            self.size += len(chunk)
+            if self.size > self.limit:
+                raise _TooLargeError
+            self.sha256.update(chunk)
+            if self.progress:
+                self.progress(self.size, self.total)
+            return self.file.write(chunk)
+
+    def stop(self) -> None:
+        """Take no more bytes: after this the file can be closed."""
+        with self.lock:
+            self.stopped = True
 
     def flush(self) -> None:
         """pooch flushes after every chunk; the file is flushed once, at the end."""
@@ -80,15 +106,14 @@ def download(
     reasons: list[str] = []
     wrong = False
     for url in urls:
-        with _part_of(target) as part:
-            with part.open("xb") as file:
-                sink = _Sink(file, size or MAX_BYTES, size or 0, progress)
-                reason = _pull(url, sink, timeout)
-                found = sink.sha256.hexdigest()
-                _to_disk(file)
-            if reason is None and found == sha256:
-                part.replace(target)
-                return target
+        with contextlib.suppress(_WrongError), _placing(target) as file:
+            sink = _Sink(file, size or MAX_BYTES, size or 0, progress)
+            reason = _pull(url, sink, timeout)
+            found = sink.sha256.hexdigest()
+            if reason is not None or found != sha256:
+                raise _WrongError
+        if reason is None and found == sha256:
+            return target
         if reason is None:
             wrong = True
             reason = f"{sink.size:,} bytes with sha256 {found}, not {sha256}"
@@ -109,25 +134,55 @@ def download(
 
 def _pull(url: str, sink: _Sink, timeout: float) -> str | None:
     """The bytes of ``url`` into the sink; what went wrong, or None."""
-    import pooch
     import requests
 
-    # Without this a server may compress, and sizes would no longer be the file's.
-    headers = {"Accept-Encoding": "identity"}
-    get: Any = pooch.HTTPDownloader(
-        progressbar=False, chunk_size=1 << 18, timeout=(timeout, timeout), headers=headers
-    )
+    # In a thread, as only that bounds the whole: a server that sends a byte now and then, were it
+    # of a header, never meets the timeout, and pooch does not return in between.
+    ended: list[BaseException | None] = []
+    thread = threading.Thread(target=_get, args=(url, sink, timeout, ended), daemon=True)
+    began = time.monotonic()
+    thread.start()
     try:
+        while thread.is_alive():
+            thread.join(0.1)
+            spent = time.monotonic() - began
+            if thread.is_alive() and spent > GRACE + sink.size / MIN_RATE:
+                return f"too slow: {sink.size:,} bytes in {spent:.0f} s"
+    finally:
+        sink.stop()
+    error = ended.pop()
+    match error:
+        case None:
+            return None
+        case _TooLargeError():
+            return f"more than {sink.limit:,} bytes, stopped"
+        case requests.Timeout():
+            return f"no answer within {timeout:g} s"
+        case requests.HTTPError():
+            status = "error" if error.response is None else error.response.status_code
+            return f"HTTP {status}"
+        case requests.RequestException():
+            return f"{type(error).__name__} after {sink.size:,} bytes"
+    raise error
+
+
+def _get(url: str, sink: _Sink, timeout: float, ended: list[BaseException | None]) -> None:
+    """One GET; how it ended is the entry it adds to ``ended``."""
+    try:
+        import pooch
+
+        # Without this a server may compress, and sizes would no longer be the file's.
+        headers = {"Accept-Encoding": "identity"}
+        get: Any = pooch.HTTPDownloader(
+            progressbar=False, chunk_size=1 << 18, timeout=(timeout, timeout), headers=headers
+        )
         get(url, sink, None)
-    except _TooLargeError:
-        return f"more than {sink.limit:,} bytes, stopped"
-    except requests.Timeout:
-        return f"no answer within {timeout:g} s"
-    except requests.HTTPError as error:
-        return f"HTTP {error.response.status_code if error.response is not None else 'error'}"
-    except requests.RequestException as error:
-        return f"{type(error).__name__} after {sink.size:,} bytes"
-    return None
+    except BaseException as error:  # whatever it is belongs to the thread that waits
+        # Without its traceback, which holds this frame, hence the list, hence itself: the open
+        # connection would wait for the garbage collector.
+        ended.append(error.with_traceback(None))
+    else:
+        ended.append(None)
 
 
 def place(source: Path, target: Path, sha256: str) -> Path:
@@ -137,52 +192,47 @@ def place(source: Path, target: Path, sha256: str) -> Path:
         WrongHash: the bytes are others.
         WeightsError: a file or folder cannot be read or written, or the file is too large.
     """
-    with _part_of(target) as part:
-        with part.open("xb") as file:
-            sink = _Sink(file, MAX_BYTES, 0, None)
-            try:
-                with source.open("rb") as stream:
-                    while chunk := stream.read(1 << 20):
-                        sink.write(chunk)
-            except _TooLargeError as error:
-                raise WeightsError(f"{source}: larger than {MAX_BYTES:,} bytes") from error
-            _to_disk(file)
+    with _placing(target) as file:
+        sink = _Sink(file, MAX_BYTES, 0, None)
+        try:
+            with source.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    sink.write(chunk)
+        except _TooLargeError as error:
+            raise WeightsError(
+                f"{source}: larger than {MAX_BYTES:,} bytes; the weights of this network have 80 "
+                "million"
+            ) from error
+        except OSError as error:
+            raise WeightsError(
+                f"{source}: cannot be read ({error.strerror or error}); check the path"
+            ) from error
         if sink.sha256.hexdigest() != sha256:
             raise WrongHash(
                 f"{source}: sha256 {sink.sha256.hexdigest()}, not {sha256}; nothing was kept: get "
                 "the file again"
             )
-        part.replace(target)
     return target
 
 
 @contextlib.contextmanager
-def _part_of(target: Path) -> Iterator[Path]:
-    """A path beside the target that no other process uses; its file is gone at the end."""
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_PART}")
+def _placing(target: Path) -> Iterator[IO[bytes]]:
+    """:func:`replacing`, its folder made and swept first, its refusals as those of a cache."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
-        yield part
-    except OSError as error:
+        with replacing(target) as file:
+            yield file
+    except (OSError, OutputError, UsageError) as error:
         raise WeightsError(
-            f"{target}: cannot be written ({error.strerror or error}); free space, or set "
-            "SSD_RESNET34_CACHE to another folder"
+            f"{target}: cannot be written ({error}); free space, or set SSD_RESNET34_CACHE to "
+            "another folder"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # the folder itself may be the trouble
-            part.unlink(missing_ok=True)
-
-
-def _to_disk(file: IO[bytes]) -> None:
-    """Before the rename: else a power cut could leave the name without the bytes."""
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _sweep(folder: Path) -> None:
     """Remove what killed processes left, once it is a day old."""
-    for part in folder.glob(f".*{_PART}"):
+    for part in folder.glob(_TEMPORARY):
         with contextlib.suppress(OSError):  # another process removes it too
             if time.time() - part.stat().st_mtime > _STALE:
                 part.unlink()

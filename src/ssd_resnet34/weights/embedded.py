@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..contract import Contract
 from ..errors import WeightsError
+from ..files import replacing
 from ..network.builder import COUNTER, check_state
 from ..network.layout import parameter_shapes
 from . import readers
@@ -110,6 +111,7 @@ def export(
 
     Raises:
         WeightsError: not this network's weights, or values beyond fp16 (65504).
+        UsageError, OutputError: ``target`` cannot be written; what was there stays.
     """
     check_state(weights, contract.num_classes, "the weights to export")
     arrays: dict[str, NDArray[Any]] = {}
@@ -135,7 +137,7 @@ def export(
     # Not safetensors' own writer: it puts metadata in an order that changes from run to run.
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    with target.open("wb") as file:
+    with replacing(target) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for value in arrays.values():
             file.write(value.tobytes())

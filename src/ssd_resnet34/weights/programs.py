@@ -67,7 +67,7 @@ def _step(opcode: Any, stack: list[int]) -> None:
     if opcode.name in _IN_PLACE:
         stack.append(taken[-1])
         return
-    weight = 1 + sum(taken)
-    if after and weight > MAX_WEIGHT and opcode.name not in ("LIST", "DICT"):  # have no hash
+    weight = 1 if opcode.name in ("LIST", "DICT") else 1 + sum(taken)  # those have no hash
+    if after and weight > MAX_WEIGHT:
         raise pickle.UnpicklingError(f"a tuple of more than {MAX_WEIGHT:,} objects")
     stack += [_MARK if kind is pickletools.markobject else weight for kind in after]

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -79,7 +79,7 @@ def read(
         own = None if text is None else Contract.from_json(text)
         return _from_state("safetensors", state, contract, own, digest, name)
     if data.startswith((pickles.ZIP_MAGIC, pickles.PICKLE_MAGIC)):
-        state = _pick(list(pickles.state_dicts(pickles.read_pickle(data, name))), name)
+        state = _pick(list(pickles.state_dicts(pickles.read_pickle(data, name), name)), name)
         return _from_state("pytorch", state, contract, None, digest, name)
     if data.startswith(b"\x08"):  # field 1 of ModelProto, ir_version
         return _from_onnx(data, contract, digest, name)
@@ -260,10 +260,11 @@ def _from_onnx(data: bytes, contract: Contract | None, digest: str, name: str) -
     model = artifact.load(data, name)
     if "contract" in artifact.metadata(model):
         own = artifact.contract_of(model)
-        if contract is not None and contract.num_classes != own.num_classes:
+        # The lineage is the graph's in any case; whatever else differs would be ignored silently.
+        if contract is not None and replace(contract, lineage=own.lineage) != own:
             raise WeightsError(
-                f"{name}: the artifact has {own.num_classes} classes, the contract "
-                f"{contract.num_classes}; leave the contract out, the artifact has its own"
+                f"{name}: the artifact has its own contract ({own.num_classes} classes), other "
+                f"than the one given ({contract.num_classes}); leave the contract out"
             )
         artifact.check_heads(model, own)
         return ReadWeights("artifact", own, digest, model=model)

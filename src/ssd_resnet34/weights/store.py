@@ -6,10 +6,11 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from ..errors import DownloadFailed, UnknownWeights, UsageError, WeightsError, WrongHash
-from . import embedded
+from ..files import replacing
+from . import embedded, readers
 from .download import TIMEOUT, Progress, download, place
 from .records import EMBEDDED, RECORDS, Record
 
@@ -27,7 +28,7 @@ def cache_dir() -> Path:
     """
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))  # unlike pathlib's, leaves an unknown ~user alone
     import platformdirs
 
     return platformdirs.user_cache_path("ssd-resnet34")
@@ -69,7 +70,7 @@ def known_sha256(name: str) -> str | None:
     if found.sha256:
         return found.sha256
     note = _note(name)
-    return note.read_text(encoding="ascii").strip() if note.is_file() else None
+    return note.read_text("ascii", errors="replace").strip() if note.is_file() else None
 
 
 def is_offline(offline: bool | None = None) -> bool:
@@ -145,9 +146,10 @@ def import_file(source: str | PathLike[str], name: str, sha256: str | None = Non
     if not file.is_file():
         raise UnknownWeights(f"{file}: no such file; give the path of {found.file}")
     if found.sha256 is None and sha256 is None:
+        own = _digest(file, "sha256")
         raise WeightsError(
             f"the hash of {name} is not known to this package; the sha256 of {file} is "
-            f"{_sha256(file)}: if its source says the same, add `--sha256 {_sha256(file)}`"
+            f"{own}: if its source says the same, add `--sha256 {own}`"
         )
     wanted = _wanted(found, sha256, f"import {name} {file}")
     target = place(file, path(name), wanted)
@@ -157,6 +159,8 @@ def import_file(source: str | PathLike[str], name: str, sha256: str | None = Non
 
 def verify(file: str | PathLike[str], record: Record, sha256: str | None = None) -> str:
     """Check a file against its record: size, sha256, sha384. Returns its sha256.
+
+    The embedded record has no hash: its file is read whole instead.
 
     Args:
         sha256: what to expect where the record has no hash.
@@ -172,7 +176,9 @@ def verify(file: str | PathLike[str], record: Record, sha256: str | None = None)
             f"{source}: no such file; `ssd-resnet34 weights fetch {record.name}` gets it"
         )
     if record.name == EMBEDDED:
-        return _sha256(source)
+        # No hash is published for it: what can be checked is that it is whole and this network's.
+        readers.read(source)
+        return _digest(source, "sha256")
     if record.size is not None and source.stat().st_size != record.size:
         raise WrongHash(
             f"{source}: {source.stat().st_size:,} bytes, {record.name} has {record.size:,}; delete "
@@ -205,9 +211,8 @@ def _wanted(found: Record, sha256: str | None, command: str) -> str:
 
 
 def _check(file: Path, sha256: str, sha384: str | None) -> str:
-    data = file.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256 or (sha384 and hashlib.sha384(data).hexdigest() != sha384):
+    found = _digest(file, "sha256")
+    if found != sha256 or (sha384 and _digest(file, "sha384") != sha384):
         raise WrongHash(
             f"{file}: sha256 {found}, not {sha256}: damaged or replaced; delete it and fetch it "
             "again"
@@ -215,9 +220,14 @@ def _check(file: Path, sha256: str, sha384: str | None) -> str:
     return found
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _digest(file: Path, kind: Literal["sha256", "sha384"]) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, kind).hexdigest()
+    except OSError as error:
+        raise WeightsError(
+            f"{file}: cannot be read ({error.strerror or error}); check its permissions"
+        ) from error
 
 
 def _note(name: str) -> Path:
@@ -228,10 +238,8 @@ def _note(name: str) -> Path:
 def _remember(name: str, sha256: str) -> None:
     """Keep the user's hash beside the file, so that every later load is checked by it too."""
     if record(name).sha256 is None:
-        note = _note(name)
-        part = note.with_name(f".{note.name}.{os.getpid()}")
-        part.write_text(f"{sha256}\n", encoding="ascii")
-        part.replace(note)
+        with replacing(_note(name)) as file:
+            file.write(f"{sha256}\n".encode("ascii"))
 
 
 def _bar(progress: bool) -> "AbstractContextManager[Bar | None]":

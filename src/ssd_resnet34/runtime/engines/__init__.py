@@ -101,7 +101,7 @@ def find(engine: str | Engine | Callable[[], Engine]) -> Engine:
         if entry.name == engine:
             try:
                 return _as_engine(entry.load(), f"entry point {entry.value}")
-            except ImportError as error:
+            except (ImportError, AttributeError) as error:  # the latter: an outdated entry point
                 raise EngineUnavailable(
                     f"engine {engine!r} ({entry.value}) cannot be imported: {error}; install what "
                     "its distribution needs"
