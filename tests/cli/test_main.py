@@ -35,7 +35,7 @@ def test_these_are_all_commands() -> None:
         for command in group.typer_instance.registered_commands:
             assert command.callback is not None
             found.add((str(group.name), str(command.name or command.callback.__name__)))
-    assert found - {("version",)} == set(COMMANDS)
+    assert found == set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -57,7 +57,7 @@ def test_without_arguments_the_command_shows_its_help(run: Run) -> None:
 
 
 def test_the_version_is_told(run: Run) -> None:
-    assert run("version").out.strip() == ssd_resnet34.__version__
+    assert run("--version").out.strip() == ssd_resnet34.__version__
 
 
 @pytest.mark.parametrize(
@@ -133,5 +133,5 @@ def test_the_installed_command_is_this_one() -> None:
     script = Path(sys.executable).with_name("ssd-resnet34")
     if not script.exists():
         pytest.skip("the package is not installed in this environment, only on its path")
-    done = subprocess.run([script, "version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ssd_resnet34.__version__

@@ -51,10 +51,11 @@ def check(
     """
     limits = Limits()
     with ExitStack() as stack:
-        runs = [_Run(*REFERENCE)]
-        runs += [_Run(*pair) for pair in _pairs() if pair != REFERENCE]
+        pairs = [REFERENCE, *(pair for pair in _pairs() if pair != REFERENCE)]
+        models = {precision: SSDResNet34(weights, precision) for _, precision in pairs}
+        runs = [_Run(engine, models[precision]) for engine, precision in pairs]
         for run in runs:
-            run.open(stack, weights, threads)
+            run.open(stack, threads)
         ticker = stack.enter_context(progress("check", None, quiet=quiet))
         done = refused = 0
         for path in expand(images):
@@ -85,16 +86,15 @@ def check(
 class _Run:
     """One engine in one precision, and how far it is from the reference so far."""
 
-    def __init__(self, engine: str, precision: str) -> None:
-        self.engine, self.precision = engine, precision
+    def __init__(self, engine: str, model: SSDResNet34) -> None:
+        self.engine, self.model, self.precision = engine, model, model.precision
         self.unavailable = ""
         self.fault = ""
         self.heads, self.agreement = 0.0, NOTHING
 
-    def open(self, stack: ExitStack, weights: str, threads: int | None) -> None:
+    def open(self, stack: ExitStack, threads: int | None) -> None:
         """Make the session; all stay open so that one image at a time is in memory."""
         try:
-            self.model = SSDResNet34(weights, self.precision)
             self.session = stack.enter_context(
                 session.create(self.model, self.engine, precision=self.precision, threads=threads)
             )

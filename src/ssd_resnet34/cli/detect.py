@@ -85,7 +85,7 @@ def detect(
     ] = Precision.auto,
     device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
     threads: Threads = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say what runs and how long each image takes.")
     ] = False,
@@ -209,17 +209,19 @@ class _Names:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        # Names, not images: 10,000 of them are about a megabyte.
-        self.used: set[str] = set()
+        # Names, not images: 10,000 of them are about a megabyte. Lower case, since some disks
+        # take A.jpg and a.jpg for one file.
+        self.used: dict[str, int] = {}
 
     def next(self, image: str) -> Path:
         assert self.folder is not None
         stem, extension = os.path.splitext(os.path.basename(image))
         extension = extension.lower() if extension.lower() in (".jpg", ".jpeg", ".webp") else ".png"
-        name, number = f"{stem}{extension}", 2
-        while name in self.used:
-            name, number = f"{stem}-{number}{extension}", number + 1
-        self.used.add(name)
+        name = first = f"{stem}{extension}"
+        while name.lower() in self.used:
+            self.used[first.lower()] += 1
+            name = f"{stem}-{self.used[first.lower()]}{extension}"
+        self.used[name.lower()] = 1
         path = self.folder / name
         if path.exists() and os.path.exists(image) and path.samefile(image):
             raise UsageError(f"--save {self.folder}: would replace {image}; name another folder")

@@ -3,10 +3,11 @@
 import io
 import os
 import sys
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
+from .. import __version__
 from ..errors import SSDResNet34Error, UsageError
 from . import check, detect, info, weights
 from .terminal import complain
@@ -30,12 +31,20 @@ app.command("info", epilog=info.EXAMPLES)(info.info)
 app.add_typer(weights.app, name="weights")
 
 
-@app.command("version", hidden=True)
-def version() -> None:
-    """Print the version."""
-    from .. import __version__
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
 
-    print(__version__)
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Options before the command; --version ends in its callback."""
 
 
 def main() -> None:

@@ -83,14 +83,15 @@ class OpenVINOEngine:
             # apart, which costs nothing where one image fills the CPU.
             graph.reshape({INPUT_NAME: [1, 3, INPUT_SIZE, INPUT_SIZE]})
             compiled = core.compile_model(graph, "CPU", _config(request))
+            exported = compiled.export_model()
+            runner = OpenVINORunner(compiled, request)
         except RuntimeError as error:
             raise SessionError(
                 f"engine openvino cannot compile the artifact: {_first_line(error)}; try "
                 "engine='onnxruntime', or compile the artifact again"
             ) from error
-        exported = compiled.export_model()
         request.cache.store(exported if isinstance(exported, bytes) else exported.getvalue(), **key)
-        return OpenVINORunner(compiled, request)
+        return runner
 
 
 def _config(request: CompileRequest) -> dict[str, Any]:
