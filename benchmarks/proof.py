@@ -50,6 +50,7 @@ PARTS: Final = (
         "the same in fp32",
         ("benchmarks.held_out", "--precision", "fp32"),
     ),
+    Part("sample", "the sample picture", ("benchmarks.sample",)),
     Part("check", "engines and precisions", ("ssd_resnet34", "check", "samples/scene.png")),
     Part("postprocess", "against the vendor's Rust decoder", ("benchmarks.postprocess",)),
     Part("preprocess", "against the literal recipe", ("benchmarks.preprocess",)),

@@ -29,6 +29,9 @@ CROWD: Final = (26, 40)
 CROWD_SIDES: Final = (24, 330)
 """Longest sides of those objects, pixels: what a window can hold whole."""
 
+WHOLE_CROWDS: Final = 1_000_000
+"""Number of the first crowded scene that is shown whole."""
+
 SHARED: Final = 4
 """Scenes that the windows of one batch come from; the next batch replaces one of them."""
 
@@ -40,7 +43,7 @@ PATCH_LEAST: Final = 44
 
 _NO_BOXES: Final = np.zeros((0, 4), np.float32)
 
-Kind = Literal["patches", "crops", "scenes"]
+Kind = Literal["patches", "crops", "scenes", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,11 @@ def scene_batch(seed: int, step: int, count: int) -> list[Example]:
     return [whole(render_scene((*training_seed(step * count + n), seed))) for n in range(count)]
 
 
+def crowd_batch(seed: int, step: int, count: int) -> list[Example]:
+    """Whole crowded scenes, other ones than those that windows are cut from."""
+    return [crowd(seed, WHOLE_CROWDS + step * count + n) for n in range(count)]
+
+
 @dataclass(frozen=True)
 class Batch:
     """``images`` uint8 [N, s, s, 3] BGR and what each of them teaches."""
@@ -149,6 +157,8 @@ class Batches(IterableDataset[Batch]):
                 examples = patch_batch(self.seed, step, self.count, self.size)
             elif self.kind == "crops":
                 examples = crop_batch(self.seed, step, self.count, self.size)
+            elif self.kind == "mixed" and step % 2:
+                examples = crowd_batch(self.seed, step, self.count)
             else:
                 examples = scene_batch(self.seed, step, self.count)
             targets = [

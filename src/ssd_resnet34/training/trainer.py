@@ -8,7 +8,7 @@ alone learns next to nothing in its first hundreds of steps. ``crops`` trains ev
 408×408 windows at native scale. ``heads`` then freezes the
 backbone, nine tenths of the cost, and trains extra blocks and heads on whole scenes, whose large
 objects no crop can hold; features of past scenes are replayed. ``whole`` trains everything on
-whole scenes, batch-norm statistics frozen.
+whole scenes, every other one crowded, batch-norm statistics frozen.
 """
 
 import argparse
@@ -60,7 +60,7 @@ STAGES: Final = {
     "patches": Stage("patches", "patches", 300, 48, 80, 1e-3),
     "crops": Stage("crops", "crops", 1500, 4, 408, 4e-4),
     "heads": Stage("heads", "scenes", 300, 4, INPUT_SIZE, 5e-4, "backbone"),
-    "whole": Stage("whole", "scenes", 200, 1, INPUT_SIZE, 2e-4, "statistics"),
+    "whole": Stage("whole", "mixed", 230, 1, INPUT_SIZE, 3e-4, "statistics"),
 }
 
 
