@@ -45,7 +45,7 @@ def test_every_source_of_the_same_pixels_gives_the_same_boxes(
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), picture)
     data = path.read_bytes()
-    sources = [path, str(path), data, io.BytesIO(data), Image.open(path)]
+    sources: list[Any] = [path, str(path), data, io.BytesIO(data), Image.open(path)]
     boxes = [detector(source).boxes for source in sources]
     boxes.append(detector(picture, colour="bgr").boxes)
     for other in boxes[1:]:
@@ -133,3 +133,8 @@ def test_what_is_no_device_is_a_usage_error(device: Any) -> None:
 def test_what_is_no_weights_is_a_usage_error(weights: Any) -> None:
     with pytest.raises(UsageError, match="weights: a "):
         ssd_resnet34.load(weights, engine=FakeEngine())
+
+
+def test_a_stream_with_an_unknown_way_of_errors_is_refused(detector: Detector) -> None:
+    with pytest.raises(UsageError, match="errors"):
+        next(detector.stream(["a.jpg"], errors="ignore"))  # type: ignore[call-overload]

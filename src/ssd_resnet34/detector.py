@@ -6,14 +6,12 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Final, Literal, Self, overload
 
-import numpy as np
-
-from .errors import ImageError
+from .errors import ImageError, UsageError
 from .model import SSDResNet34
 from .runtime import session
 from .runtime.session import EngineLike, Session
 from .vision.detections import Detections
-from .vision.images import Colour, Limits, decode
+from .vision.images import Colour, Image, Limits, Source, decode
 from .vision.postprocess import rules
 from .vision.selection import Nms
 
@@ -56,9 +54,12 @@ class Detector:
         self, images: list[Any] | tuple[Any, ...], *, colour: Colour | None = None
     ) -> list[Detections]: ...
     @overload
-    def __call__(self, images: Any, *, colour: Colour | None = None) -> Any: ...
+    def __call__(self, images: "Source | Image", *, colour: Colour | None = None) -> Detections: ...
     def __call__(
-        self, images: Any, *, colour: Colour | None = None
+        self,
+        images: "Source | Image | list[Any] | tuple[Any, ...]",
+        *,
+        colour: Colour | None = None,
     ) -> Detections | list[Detections]:
         """Detect in one image (path, bytes, file, PIL, array with ``colour``) or in a list.
 
@@ -66,9 +67,7 @@ class Detector:
             ImageError: an image was refused; ``code`` says why.
             SessionClosed: the detector was closed.
         """
-        if isinstance(images, list | tuple) or (
-            isinstance(images, np.ndarray) and images.ndim == 4
-        ):
+        if isinstance(images, list | tuple):
             return list(self.stream(images, colour=colour))
         return self._detect(images, colour)
 
@@ -96,6 +95,8 @@ class Detector:
         ``errors="return"`` yields the :class:`ImageError` of a refused image in its place and goes
         on; other errors always end the stream.
         """
+        if errors not in ("raise", "return"):
+            raise UsageError(f"errors: {errors!r} is unknown; give 'raise' or 'return'")
         for image in images:
             try:
                 yield self._detect(image, colour)
