@@ -46,9 +46,14 @@ PARTS: Final = (
         ("benchmarks.held_out",),
     ),
     Part(
-        "accuracy-fp32",
-        "the same in fp32",
-        ("benchmarks.held_out", "--precision", "fp32"),
+        "accuracy-int8-60",
+        "the first 60 of them, to compare with fp32",
+        ("benchmarks.held_out", "--count", "60"),
+    ),
+    Part(
+        "accuracy-fp32-60",
+        "the first 60 of them in fp32",
+        ("benchmarks.held_out", "--precision", "fp32", "--count", "60"),
     ),
     Part("sample", "the sample picture", ("benchmarks.sample",)),
     Part("check", "engines and precisions", ("ssd_resnet34", "check", "samples/scene.png")),

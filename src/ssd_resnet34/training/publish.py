@@ -1,6 +1,6 @@
 """From a checkpoint to the embedded weights: fp16 safetensors and activation ranges.
 
-    python -m ssd_resnet34.training.publish CHECKPOINT [--scenes 48]
+    python -m ssd_resnet34.training.publish CHECKPOINT [--scenes 32]
 
 The ranges are the smallest and largest activations over scenes of the training stream, far from
 those that were trained on; the held-out scenes are not looked at.
@@ -57,7 +57,7 @@ def _inputs(scenes: int) -> Iterator[NDArray[np.float32]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--scenes", type=int, default=48)
+    parser.add_argument("--scenes", type=int, default=32)
     arguments = parser.parse_args()
     publish(arguments.checkpoint, arguments.scenes)
 
