@@ -39,7 +39,7 @@ class Part:
 
 
 PARTS: Final = (
-    Part("tests", "long tests: agreement, soak, kills", ("pytest", "-q", "-m", "proof")),
+    Part("tests", "long tests: agreement, soak, kills", ("pytest", "-q", "-m", "proof", "-rP")),
     Part(
         "accuracy-int8",
         "embedded weights on the 200 frozen scenes, as `detect` runs them",

@@ -6,7 +6,7 @@ works on one image, in fractions of its width and height; checks are the caller'
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,10 @@ def select(
     return found[np.lexsort((found.priors, -found.classes, -found.scores))[:top_k]]
 
 
+_ROUNDING: Final = np.float32(4 * 2.0**-23)
+"""Four units in the last place, as a share of a value."""
+
+
 # A threshold of 0 lets every class pass (ln 0 = -inf); logits may be as far apart as float32 goes.
 @np.errstate(divide="ignore", over="ignore")
 def score(
@@ -79,8 +83,8 @@ def score(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Softmax probabilities above their class's threshold: scores, classes, rows of priors.
 
-    exp(l_c) / Σ exp(l) > t needs l_c > l_background + ln t. One comparison a logit thus leaves
-    about one prior in fifteen of a usual image, and only these get a softmax.
+    exp(l_c) / Σ exp(l) > t needs l_c > l_background + ln t. One maximum over the classes thus
+    leaves about one prior in fifteen of a usual image, and only these get a softmax.
     """
     depth = len(thresholds)
     log_lowest = np.log(thresholds[1:].min())
@@ -89,11 +93,11 @@ def score(
         logits = head.reshape(depth, -1)
         background = logits[0]
         # The sum below rounds; a few units in the last place keep the comparison on the safe side.
-        bar = background + log_lowest - 4 * np.spacing(np.abs(background))
-        passes = logits[1:] > bar
-        priors = np.flatnonzero(passes.any(axis=0))
+        bar = background + log_lowest - _ROUNDING * np.abs(background)
+        highest = logits[1:].max(axis=0)
+        priors = np.flatnonzero(highest > bar)
         exponentials = logits.take(priors, axis=1)
-        exponentials -= exponentials.max(axis=0)
+        exponentials -= np.maximum(highest, background)[priors]
         np.exp(exponentials, out=exponentials)
         # Many tiny terms beside a large one: float32 would lose 1e-6 of their sum.
         total = exponentials.sum(axis=0, dtype=np.float64).astype(np.float32)
