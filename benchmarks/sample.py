@@ -7,41 +7,64 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-
 import ssd_resnet34
 from ssd_resnet34.contract import COCO
-from ssd_resnet34.evaluation.agreement import pairwise_iou
+from ssd_resnet34.evaluation.agreement import match, pairwise_iou
+from ssd_resnet34.vision.detections import Detections
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+
+
+def truth() -> Detections:
+    """What is in the sample picture, in the order of its annotations."""
+    document = json.loads((SAMPLES / "scene.json").read_text())
+    (image,) = document["images"]
+    index = {category.category_id: n for n, category in enumerate(COCO.categories, 1)}
+    rows = []
+    for one in document["annotations"]:
+        left, top, width, height = one["bbox"]
+        number = index[one["category_id"]]
+        rows.append(
+            {
+                "box": [left, top, left + width, top + height],
+                "score": 1.0,
+                "index": number,
+                "category_id": one["category_id"],
+                "label": COCO.labels[number - 1],
+            }
+        )
+    return Detections.from_dict(
+        {
+            "image": image["file_name"],
+            "width": image["width"],
+            "height": image["height"],
+            "model": "truth",
+            "detections": rows,
+        }
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--precision", default="auto")
     precision = parser.parse_args().precision
-    truth = json.loads((SAMPLES / "scene.json").read_text())["annotations"]
-    labels = {category.category_id: category.label for category in COCO.categories}
+    wanted = truth()
     with ssd_resnet34.load(precision=precision) as detector:
         found = detector(SAMPLES / "scene.png")
-    free = np.ones(len(found), bool)
-    hits = 0
-    for one in truth:
-        left, top, width, height = one["bbox"]
-        box = np.array([[left, top, left + width, top + height]], np.float32)
-        same = free & (found.category_ids == one["category_id"])
-        overlap = np.where(same, pairwise_iou(box, found.boxes)[0], 0)
-        best = int(overlap.argmax()) if len(found) else 0
-        label = labels[one["category_id"]]
-        if len(found) and overlap[best] >= 0.5:
-            free[best] = False
-            hits += 1
-            print(f"found   {label:<14} score {found.scores[best]:.2f}  IoU {overlap[best]:.2f}")
+    overlaps = pairwise_iou(wanted.boxes, found.boxes)
+    overlaps[wanted.indices[:, None] != found.indices[None]] = 0
+    pairs = dict(match(wanted, found))
+    for n, label in enumerate(wanted.labels):
+        if n in pairs:
+            score, overlap = found.scores[pairs[n]], overlaps[n, pairs[n]]
+            print(f"found   {label:<14} score {score:.2f}  IoU {overlap:.2f}")
         else:
-            print(f"missed  {label:<14} best IoU {overlap.max(initial=0):.2f}")
-    for extra in found[free]:
-        print(f"extra   {extra.label:<14} score {extra.score:.2f}")
-    print(f"{hits} of {len(truth)} found, {int(free.sum())} more reported (score > 0.3, IoU ≥ 0.5)")
+            print(f"missed  {label:<14} best IoU {overlaps[n].max(initial=0):.2f}")
+    extra = [one for n, one in enumerate(found) if n not in pairs.values()]
+    for one in extra:
+        print(f"extra   {one.label:<14} score {one.score:.2f}")
+    hits = f"{len(pairs)} of {len(wanted)} found"
+    print(f"{hits}, {len(extra)} more reported (score > 0.3, IoU ≥ 0.5)")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,16 @@
 """The weights inside the package: whole, small, int8 without calibration, and at work."""
 
-import json
 from pathlib import Path
 
 import pytest
+from benchmarks.sample import SAMPLES, truth
 
 import ssd_resnet34
 from ssd_resnet34 import SSDResNet34, artifact, weights
 from ssd_resnet34.compiler import quantization
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.evaluation.agreement import match
-from ssd_resnet34.vision.detections import Detections
 from ssd_resnet34.weights import embedded
-
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
 FOUND_AT_LEAST = 8
 """Objects of the sample's twelve that version 1 must find; the model card has the exact number."""
@@ -48,36 +45,8 @@ def test_int8_is_built_once_and_then_comes_from_the_cache(
     assert SSDResNet34(precision="int8").enf == first
 
 
-def _truth() -> Detections:
-    document = json.loads((SAMPLES / "scene.json").read_text())
-    (image,) = document["images"]
-    index = {category.category_id: n for n, category in enumerate(COCO.categories, 1)}
-    rows = []
-    for one in document["annotations"]:
-        left, top, width, height = one["bbox"]
-        number = index[one["category_id"]]
-        rows.append(
-            {
-                "box": [left, top, left + width, top + height],
-                "score": 1.0,
-                "index": number,
-                "category_id": one["category_id"],
-                "label": COCO.labels[number - 1],
-            }
-        )
-    return Detections.from_dict(
-        {
-            "image": image["file_name"],
-            "width": image["width"],
-            "height": image["height"],
-            "model": "truth",
-            "detections": rows,
-        }
-    )
-
-
 def test_the_sample_is_seen_without_any_download(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSD_RESNET34_OFFLINE", "1")
     with ssd_resnet34.load() as detector:
         found = detector(SAMPLES / "scene.png")
-    assert len(match(_truth(), found)) >= FOUND_AT_LEAST
+    assert len(match(truth(), found)) >= FOUND_AT_LEAST

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from enum import StrEnum
@@ -144,8 +145,6 @@ def _results(
     verbose: bool,
 ) -> Iterator[tuple[Image, Detections] | ImageError]:
     """Every input's picture and detections, or its refusal; one image in memory at a time."""
-    import time
-
     for source in sources:
         if isinstance(source, ImageError):
             yield source

@@ -11,12 +11,15 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from .. import artifact
 from ..errors import UsageError
+
+if TYPE_CHECKING:
+    import onnx
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -44,7 +47,7 @@ def quantize(source: bytes, ranges: Ranges) -> bytes:
     if artifact.precision_of(model) != "fp32":
         raise UsageError("the artifact is int8 already; quantize the fp32 one it was made from")
     contract = artifact.contract_of(model)
-    missing = [name for name in activations(source) if name not in ranges]
+    missing = [name for name in _activations(model) if name not in ranges]
     if missing:
         raise UsageError(
             f"no range for {len(missing)} tensors ({', '.join(missing[:3])}, …); "
@@ -92,7 +95,10 @@ def quantize(source: bytes, ranges: Ranges) -> bytes:
 
 def activations(source: bytes) -> list[str]:
     """Names of the tensors that need a range, in graph order: the input and every node's output."""
-    model = artifact.load(source)
+    return _activations(artifact.load(source))
+
+
+def _activations(model: "onnx.ModelProto") -> list[str]:
     return [model.graph.input[0].name] + [node.output[0] for node in model.graph.node]
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..contract import INPUT_SIZE, LEVELS, SCALE_WH, SCALE_XY, SCALES
+from ..contract import INPUT_SIZE, LEVELS, SCALE_WH, SCALE_XY
+from ..vision.priors import anchor_sizes
 
 BACKGROUND: Final = 0
 IGNORED: Final = -1
@@ -37,16 +38,15 @@ def layout_priors(size: int, maps: Sequence[tuple[int, int]]) -> Tensor:
     rows = []
     for k, (level, (height, width)) in enumerate(zip(LEVELS, maps, strict=True)):
         step = INPUT_SIZE / level.size if size == INPUT_SIZE else level.step
-        side, following = SCALES[k], SCALES[k + 1]
-        sizes = [(side, side), ((side * following) ** 0.5,) * 2]
-        for ratio in level.ratios:
-            root = ratio**0.5
-            sizes += [(side * root, side / root), (side / root, side * root)]
         y, x = torch.meshgrid(
             (torch.arange(height) + 0.5) * step, (torch.arange(width) + 0.5) * step, indexing="ij"
         )
-        for w, h in sizes:
-            wh = torch.tensor([w, h]).clamp(max=INPUT_SIZE).expand(height * width, 2)
+        for size_of_image in anchor_sizes(k):
+            wh = (
+                (torch.tensor(size_of_image) * INPUT_SIZE)
+                .clamp(max=INPUT_SIZE)
+                .expand(height * width, 2)
+            )
             rows.append(torch.cat([torch.stack([x.flatten(), y.flatten()], 1), wh], 1))
     return torch.cat(rows)
 

@@ -5,10 +5,10 @@
 
 ``patches`` teaches the backbone to name single objects: from random weights the multibox loss
 alone learns next to nothing in its first hundreds of steps. ``crops`` trains everything on
-408×408 windows at native scale. ``heads`` then freezes the
-backbone, nine tenths of the cost, and trains extra blocks and heads on whole scenes, whose large
-objects no crop can hold; features of past scenes are replayed. ``whole`` trains everything on
-whole scenes, every other one crowded, batch-norm statistics frozen.
+408×408 windows at native scale. ``heads`` then freezes the backbone, nine tenths of the cost, and
+trains extra blocks and heads on whole scenes, whose large objects no crop can hold; features of
+past scenes are replayed. ``whole`` trains everything on whole scenes, every other one crowded,
+batch-norm statistics frozen.
 """
 
 import argparse
@@ -160,10 +160,10 @@ class Run:
             self.step = int(state["step"])
         # nn.Module.to takes memory_format; its stub does not say so.
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.priors = torch.zeros(0, 4) if stage.data == "patches" else self._priors()
         self.module.train()
         if stage.frozen != "nothing":
             self.module.model.eval()
-        self.priors = torch.zeros(0, 4) if stage.data == "patches" else self._priors()
 
     def start_from(self, start: Path) -> None:
         """Take the parameters of another stage, or of ``embedded``, unless this one has begun."""
@@ -193,9 +193,6 @@ class Run:
         size = self.stage.size
         with torch.no_grad():
             heads = self.module.eval()(torch.zeros(1, 3, size, size))
-        self.module.train(True)
-        if self.stage.frozen != "nothing":
-            self.module.model.eval()
         maps = [(head.shape[2], head.shape[3]) for head in heads[: len(heads) // 2]]
         return layout_priors(size, maps)
 
