@@ -12,7 +12,9 @@ batch-norm statistics frozen.
 """
 
 import argparse
+import contextlib
 import csv
+import ctypes
 import random
 import sys
 import time
@@ -34,8 +36,10 @@ from ..network.layout import FEATURE_CHANNELS
 from ..network.module import SSDResNet34Module
 from ..weights import embedded
 from ..weights.records import EMBEDDED
+from . import winograd
 from .examples import Batch, Batches, Kind
 from .multibox import Target, layout_priors, multibox_loss
+from .muon import Muon
 
 REPLAYED: Final = 160
 """Scenes whose features ``heads`` keeps for replay: 11.5 MB each in fp16."""
@@ -54,6 +58,8 @@ class Stage:
     frozen: Literal["nothing", "statistics", "backbone"] = "nothing"
     fresh: int = 1
     """New scenes a step where the backbone is frozen; the rest of the batch is replayed."""
+    fast: bool = False
+    """Convolutions by :mod:`.winograd`: half the time without AVX-512, a minute to compile."""
 
 
 STAGES: Final = {
@@ -139,13 +145,26 @@ class Run:
             self.module.requires_grad_(False).model.requires_grad_(True)
         if stage.frozen == "backbone":
             self.module.model.requires_grad_(False)
-        trained = [p for p in self.module.parameters() if p.requires_grad]
+        kernels = [p for p in self.module.model.parameters() if p.ndim == 4 and p.requires_grad]
+        matrices = {id(kernel) for kernel in kernels}
+        others = [p for p in self.module.parameters() if p.requires_grad and id(p) not in matrices]
         if stage.data == "patches":
-            trained += list(self.classifier.parameters())
-        self.optimizer = torch.optim.AdamW(trained, stage.learning_rate, weight_decay=1e-3)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, stage.learning_rate, stage.steps, pct_start=0.1
-        )
+            others += list(self.classifier.parameters())
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(others, stage.learning_rate, weight_decay=1e-3)
+        ]
+        if kernels:
+            self.optimizers.append(Muon(kernels, stage.learning_rate))
+        self.schedules = [
+            torch.optim.lr_scheduler.OneCycleLR(
+                optimizer,
+                stage.learning_rate,
+                stage.steps,
+                pct_start=0.1,
+                cycle_momentum=not isinstance(optimizer, Muon),
+            )
+            for optimizer in self.optimizers
+        ]
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True)
             if state["steps"] != stage.steps:
@@ -155,12 +174,16 @@ class Run:
                 )
             self.module.load_state_dict(state["model"])
             self.classifier.load_state_dict(state["classifier"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.schedule.load_state_dict(state["schedule"])
+            for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(kept)
+            for schedule, kept in zip(self.schedules, state["schedules"], strict=True):
+                schedule.load_state_dict(kept)
             self.step = int(state["step"])
         # nn.Module.to takes memory_format; its stub does not say so.
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.priors = torch.zeros(0, 4) if stage.data == "patches" else self._priors()
+        if stage.fast:  # after the priors, which run one picture: each shape is compiled
+            winograd.use(self.module.model)
         self.module.train()
         if stage.frozen != "nothing":
             self.module.model.eval()
@@ -181,8 +204,8 @@ class Run:
         state = {
             "model": self.module.state_dict(),
             "classifier": self.classifier.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedules": [schedule.state_dict() for schedule in self.schedules],
             "step": self.step,
             "steps": self.stage.steps,
         }
@@ -218,13 +241,15 @@ class Run:
         return self._descend(functional.cross_entropy(logits, wanted)) | {"right": right}
 
     def _descend(self, loss: Tensor) -> dict[str, float]:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.module.zero_grad(set_to_none=True)
+        self.classifier.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), 10.0)
-        self.optimizer.step()
-        self.schedule.step()
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            optimizer.step()
+            schedule.step()
         self.step += 1
-        rate = float(self.schedule.get_last_lr()[0])
+        rate = float(self.schedules[0].get_last_lr()[0])
         return {"loss": float(loss.detach()), "gradient": float(norm), "rate": rate}
 
 
@@ -259,7 +284,17 @@ def _forget_after(log: Path, step: int) -> None:
             file.write("".join(f"{row}\n" for row in (head, *kept)).encode())
 
 
-def train(out: Path, stage: Stage, *, start: Path | None = None, every: int = 25) -> Path:
+def _keep_memory() -> None:
+    """Let glibc keep freed blocks: fresh pages for each large tensor cost a third of a step."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
+        allocator.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+def train(
+    out: Path, stage: Stage, *, start: Path | None = None, every: int = 25, seed: int = 0
+) -> Path:
     """Run, or resume, one stage; returns its checkpoint.
 
     ``out`` receives ``<stage>.pt`` (atomically, each ``every`` steps) and ``<stage>.csv``. A
@@ -270,7 +305,7 @@ def train(out: Path, stage: Stage, *, start: Path | None = None, every: int = 25
         UsageError: the checkpoint is of a run with another number of steps.
     """
     out.mkdir(parents=True, exist_ok=True)
-    run = Run(out, stage)
+    run = Run(out, stage, seed=seed)
     if start is not None:
         run.start_from(start)
     log = out / f"{stage.name}.csv"
@@ -301,13 +336,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="length of the stage's schedule")
     parser.add_argument("--start", type=Path, help="a stage's checkpoint, or: embedded")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--rate", type=float, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=0, help="of the stream of pictures")
+    parser.add_argument("--winograd", action="store_true", help="faster without AVX-512")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     stage = STAGES[arguments.stage]
     if arguments.steps:
         stage = replace(stage, steps=arguments.steps)
-    print(train(arguments.out, stage, start=arguments.start))
+    if arguments.rate:
+        stage = replace(stage, learning_rate=arguments.rate)
+    stage = replace(stage, fast=arguments.winograd)
+    _keep_memory()
+    print(train(arguments.out, stage, start=arguments.start, seed=arguments.seed))
 
 
 if __name__ == "__main__":
