@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssd_resnet34.training import examples
+from ssd_resnet34.training import examples, parks
 from ssd_resnet34.training.objects import DRAWERS
 from ssd_resnet34.training.scenes import Scene
 
@@ -37,6 +37,7 @@ def fake_scenes() -> Iterator[FakeRenderer]:
     renderer = FakeRenderer()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(examples, "render_scene", renderer)
+        patch.setattr(examples, "park_scene", lambda *seed: renderer((parks.STREAM, *seed)))
         examples.crowd.cache_clear()
         yield renderer
     examples.crowd.cache_clear()

@@ -20,6 +20,7 @@ from torch.utils.data import IterableDataset
 from ..contract import COCO, INPUT_SIZE, Contract
 from .held_out import TRAINING_STREAM, training_seed
 from .multibox import Target, match
+from .parks import park_scene
 from .scenes import Scene, render_scene
 
 CROP_STREAM: Final = TRAINING_STREAM + 1
@@ -125,6 +126,11 @@ def scene_batch(seed: int, step: int, count: int) -> list[Example]:
     return [whole(render_scene((*training_seed(step * count + n), seed))) for n in range(count)]
 
 
+def park_batch(seed: int, step: int, count: int) -> list[Example]:
+    """Whole landscapes in the manner of the sample picture."""
+    return [whole(park_scene(seed, step * count + n)) for n in range(count)]
+
+
 def crowd_batch(seed: int, step: int, count: int) -> list[Example]:
     """Whole crowded scenes, other ones than those that windows are cut from."""
     return [crowd(seed, WHOLE_CROWDS + step * count + n) for n in range(count)]
@@ -159,6 +165,8 @@ class Batches(IterableDataset[Batch]):
                 examples = crop_batch(self.seed, step, self.count, self.size)
             elif self.kind == "mixed" and step % 2:
                 examples = crowd_batch(self.seed, step, self.count)
+            elif step % 4 == 0:
+                examples = park_batch(self.seed, step, self.count)
             else:
                 examples = scene_batch(self.seed, step, self.count)
             targets = [

@@ -1,48 +1,88 @@
-"""From a checkpoint to the embedded weights: fp16 safetensors and activation ranges.
+"""From a checkpoint to the embedded weights: score bias, fp16 safetensors, activation ranges.
 
     python -m ssd_resnet34.training.publish CHECKPOINT [--scenes 32] [--method min-max]
 
-The ranges are of scenes of the training stream, far from those that were trained on; the held-out
-scenes are not looked at.
+Bias and ranges are of pictures of the training streams, far from those that were trained on; the
+held-out scenes and the sample are not looked at.
 """
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import track
 
-from .. import weights
+from .. import artifact, weights
 from ..compiler.calibration import calibrate
 from ..compiler.ranges import METHODS, Method
 from ..contract import COCO
+from ..network.builder import build
+from ..runtime import session
+from ..vision.detections import Detections
 from ..vision.images import Image
+from ..vision.preprocess import preprocess
 from ..weights import embedded, ranges
 from ..weights.records import EMBEDDED, RECORDS
 from .held_out import training_seed
-from .scenes import render_scene
+from .parks import park_scene
+from .scenes import Scene, render_scene
+from .scores import best_bias, with_bias
 from .trainer import complete
 
 FIRST_SCENE: Final = 10_000_000
-"""Number of the first calibration scene in the training stream; no run trains so long."""
+"""Number of the first scene in each training stream that is used here; no run trains so long."""
 
 
 def publish(checkpoint: Path, scenes: int, method: Method) -> None:
     """Write ``weights/embedded``: the weights, then the ranges of their canonical graph."""
     state = torch.load(checkpoint, weights_only=True)["model"]
-    arrays = {key: value.numpy() for key, value in complete(state).items()}
+    arrays: dict[str, NDArray[Any]] = {k: v.numpy() for k, v in complete(state).items()}
+    bias, scores = best_bias(_seen(arrays, scenes))
+    for one, score in scores.items():
+        print(f"background bias {one:+.2f}: F1 {score:.3f}{' *' if one == bias else ''}")
     folder = embedded.folder()
     folder.mkdir(exist_ok=True)
-    embedded.export(arrays, COCO, folder / RECORDS[EMBEDDED].file)
-    statistics = calibrate(weights.load(EMBEDDED), _pictures(scenes))
-    ranges.write(folder / embedded.RANGES_FILE, statistics.ranges(method))
+    embedded.export(with_bias(arrays, bias), COCO, folder / RECORDS[EMBEDDED].file)
+    pictures = (Image(scene.image) for scene in _scenes(FIRST_SCENE + scenes, scenes, "ranges"))
+    ranges.write(
+        folder / embedded.RANGES_FILE,
+        calibrate(weights.load(EMBEDDED), pictures).ranges(method),
+    )
 
 
-def _pictures(scenes: int) -> Iterator[Image]:
-    for number in track(range(scenes), "calibration scenes", transient=True):
-        yield Image(render_scene(training_seed(FIRST_SCENE + number)).image)
+def _scenes(first: int, count: int, title: str) -> Iterator[Scene]:
+    """Of both kinds in turn."""
+    for n in track(range(first, first + count), title, transient=True):
+        yield park_scene(0, n) if n % 2 else render_scene(training_seed(n))
+
+
+def _seen(
+    arrays: dict[str, NDArray[Any]], count: int
+) -> Iterator[tuple[list[NDArray[np.float32]], Detections]]:
+    """Heads and truth of fresh scenes."""
+    with session.create(artifact.serialize(build(arrays, COCO)), precision="fp32") as running:
+        for scene in _scenes(FIRST_SCENE, count, "scores"):
+            inputs = preprocess(scene.image, colour="bgr")
+            yield list(running.run(inputs.tensor)), _truth(scene)
+
+
+def _truth(scene: Scene) -> Detections:
+    indices = [COCO.labels.index(label) + 1 for label in scene.labels]
+    return Detections(
+        boxes=scene.boxes,
+        scores=np.ones(len(indices), np.float32),
+        indices=np.array(indices, np.int64),
+        category_ids=np.array([COCO.categories[n - 1].category_id for n in indices], np.int64),
+        labels=scene.labels,
+        image="",
+        width=scene.image.shape[1],
+        height=scene.image.shape[0],
+        model="truth",
+    )
 
 
 def main() -> None:

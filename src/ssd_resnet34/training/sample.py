@@ -118,7 +118,7 @@ def _reflected(canvas: Canvas, sprite: Image, x: int, y: int) -> None:
     canvas.paint(np.ascontiguousarray(veil), x, y + height - 5, is_object=False)
 
 
-def _post(canvas: Canvas, middle: float, top: float, foot: float, width: float) -> None:
+def post(canvas: Canvas, middle: float, top: float, foot: float, width: float) -> None:
     """Paint a dark round post with a small base, and its shadow on the lawn."""
     high, wide = round(foot - top), round(width)
     left = round(middle - width / 2)
@@ -184,7 +184,7 @@ def sample_scene() -> Scene:
             _reflected(canvas, sprite, x, y)
         if placed.post is not None:
             foot, width = placed.post
-            _post(canvas, placed.middle, y + sprite.shape[0] / 2, foot, width)
+            post(canvas, placed.middle, y + sprite.shape[0] / 2, foot, width)
     for (_, sprite), (x, y) in zip(sprites, corners, strict=True):
         canvas.paint(sprite, x, y, is_object=True)
 

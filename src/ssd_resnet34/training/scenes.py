@@ -110,7 +110,7 @@ def _blurred(rng: np.random.Generator, sprite: Image) -> Image:
     return np.asarray(cv2.GaussianBlur(sprite, (side, side), reach / 2.5), np.uint8)
 
 
-def _object_sprite(rng: np.random.Generator, name: str, side: float) -> Image:
+def object_sprite(rng: np.random.Generator, name: str, side: float) -> Image:
     """Draw one object whose solid part is ``side`` pixels along its longer side."""
     drawn = round(min(max(side, _SMALLEST_DRAWING), _LARGEST_DRAWING))
     sprite = premultiplied(DRAWERS[name](rng, drawn))
@@ -146,7 +146,7 @@ def _beside(rng: np.random.Generator, canvas: Canvas, sprite: Image) -> tuple[in
     return round(x), round(y)
 
 
-def _find_place(
+def find_place(
     rng: np.random.Generator, canvas: Canvas, sprite: Image, max_occlusion: float, overlap: float
 ) -> tuple[int, int] | None:
     """Look for a corner where the sprite is mostly in the image and hides no object too much.
@@ -190,19 +190,19 @@ def _add_object(
     max_occlusion: float,
 ) -> bool:
     """Paint one object, smaller if it does not fit; say whether a place was found."""
-    sprite = _object_sprite(rng, name, side)
+    sprite = object_sprite(rng, name, side)
     # Blur and clipping must not leave an object smaller than the scene promises.
     for _ in range(4):
         mask = solid(sprite)
         if _longest(mask) < sides[0]:
             break
-        place = _find_place(rng, canvas, sprite, max_occlusion, 0.25)
+        place = find_place(rng, canvas, sprite, max_occlusion, 0.25)
         if place is not None:
             x, y = place
             _, _, rows, columns = canvas.window(x, y, mask.shape[1], mask.shape[0])
             if _longest(np.ascontiguousarray(mask[rows, columns])) >= sides[0]:
                 if rng.random() < 0.45:
-                    _cast_shadow(rng, canvas, sprite, x, y)
+                    cast_shadow(rng, canvas, sprite, x, y)
                 canvas.paint(sprite, x, y, is_object=True)
                 return True
         smaller = tuple(max(2, round(0.75 * length)) for length in sprite.shape[1::-1])
@@ -210,7 +210,7 @@ def _add_object(
     return False
 
 
-def _cast_shadow(rng: np.random.Generator, canvas: Canvas, sprite: Image, x: int, y: int) -> None:
+def cast_shadow(rng: np.random.Generator, canvas: Canvas, sprite: Image, x: int, y: int) -> None:
     """Shade the ground beside a sprite, or the strip it stands on."""
     height, width = sprite.shape[:2]
     strength = rng.uniform(0.2, 0.6)
@@ -241,7 +241,7 @@ def _add_distractor(
     if cv2.countNonZero(solid(flat)) == 0:
         return
     sprite = posed(flat, side, pose)
-    place = _find_place(rng, canvas, sprite, max_occlusion, overlap)
+    place = find_place(rng, canvas, sprite, max_occlusion, overlap)
     if place is not None:
         canvas.paint(sprite, *place, is_object=False)
 

@@ -1,0 +1,92 @@
+"""Training pictures in the manner of the sample: landscapes with objects scattered over them.
+
+The sample is wider than high, so the network sees it squeezed to a square; these are squeezed in
+the same way. Landscapes and drawings have seeds of their own: none of the sample's is among them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from ssd_resnet34.contract import INPUT_SIZE
+from ssd_resnet34.training.camera import photographed
+from ssd_resnet34.training.canvas import Canvas, Image
+from ssd_resnet34.training.landscape import HEIGHT, WIDTH, landscape
+from ssd_resnet34.training.objects import DRAWERS
+from ssd_resnet34.training.sample import post
+from ssd_resnet34.training.scenes import Scene, cast_shadow, find_place, object_sprite
+
+STREAM = 3
+"""First number of every seed; training scenes begin with 1 or 2."""
+
+SIDES = (60, 520)
+"""Longest side of an object, pixels of the 1600×1200 picture."""
+
+_ON_POSTS = frozenset({"clock", "stop sign", "traffic light"})
+_MOST_HIDDEN = 0.3
+_SERVES = 6
+"""Scenes in a row that share a landscape, each another part of it: painting one takes a second."""
+_SQUEEZE = HEIGHT / WIDTH
+
+
+def park_scene(seed: int, number: int) -> Scene:
+    """A scene of 1200×1200 pixels; a pure function of its two numbers."""
+    rng = np.random.Generator(np.random.PCG64((STREAM, seed, number)))
+    canvas = Canvas(_ground(rng, _landscape(seed, number // _SERVES)))
+    names = sorted(DRAWERS)
+    labels: list[str] = []
+    count = int(rng.integers(8, 17))
+    for side in sorted(SIDES[0] * (SIDES[1] / SIDES[0]) ** rng.random(count), reverse=True):
+        name = names[int(rng.integers(len(names)))]
+        sprite = object_sprite(rng, name, float(side))
+        narrow = (max(2, round(_SQUEEZE * sprite.shape[1])), sprite.shape[0])
+        sprite = np.asarray(cv2.resize(sprite, narrow, interpolation=cv2.INTER_AREA), np.uint8)
+        place = find_place(rng, canvas, sprite, _MOST_HIDDEN, 0.15)
+        if place is None:
+            continue
+        x, y = place
+        if name in _ON_POSTS and rng.random() < 0.6:
+            _stand(rng, canvas, sprite, x, y)
+        if rng.random() < 0.6:
+            cast_shadow(rng, canvas, sprite, x, y)
+        canvas.paint(sprite, x, y, is_object=True)
+        labels.append(name)
+    image = canvas.image if rng.random() < 0.5 else photographed(rng, canvas.image)
+    visible = np.asarray(canvas.seen, np.float64) / np.asarray(canvas.areas, np.float64)
+    return Scene(
+        image=np.ascontiguousarray(image),
+        boxes=np.asarray(canvas.boxes, np.float32).reshape(-1, 4),
+        labels=tuple(labels),
+        visible=visible.astype(np.float32),
+    )
+
+
+@lru_cache(maxsize=2)
+def _landscape(seed: int, number: int) -> Image:
+    return landscape(np.random.Generator(np.random.PCG64((STREAM, seed, number, 1))))
+
+
+def _ground(rng: np.random.Generator, painted: Image) -> Image:
+    """A landscape, or a part of one, mirrored or not, squeezed to the network's square."""
+    if rng.random() < 0.5:
+        painted = painted[:, ::-1]
+    share = rng.uniform(0.7, 1.0)
+    height, width = round(share * HEIGHT), round(share * WIDTH)
+    top, left = (int(rng.integers(0, 1 + most)) for most in (HEIGHT - height, WIDTH - width))
+    part = np.ascontiguousarray(painted[top : top + height, left : left + width])
+    square = cv2.resize(part, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(square, np.uint8)
+
+
+def _stand(rng: np.random.Generator, canvas: Canvas, sprite: Image, x: int, y: int) -> None:
+    """A post under what hangs there; it covers no object that was painted before."""
+    middle, top = x + sprite.shape[1] / 2, y + sprite.shape[0] / 2
+    foot = min(canvas.size, y + sprite.shape[0] * rng.uniform(1.5, 4))
+    width = float(np.clip(0.05 * sprite.shape[0], 4, 14))
+    columns = slice(max(0, int(middle - width)), int(middle + width) + 1)
+    below = canvas.owner[max(0, int(top)) : int(foot), columns]
+    if top >= 0 and columns.stop <= canvas.size and not below.any():
+        post(canvas, middle, top, foot, width)
