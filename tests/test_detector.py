@@ -73,21 +73,33 @@ def test_a_refused_image_ends_a_stream_or_is_an_item_of_it(
     assert [isinstance(result, ImageError) for result in results] == [False, True, False]
 
 
-def test_a_stream_takes_one_image_at_a_time(
+def test_a_stream_reads_a_few_images_ahead_and_no_more(
     detector: Detector, picture: np.ndarray[Any, Any]
 ) -> None:
     taken = 0
 
     def images() -> Iterator[Any]:
         nonlocal taken
-        while True:  # endless: a stream that reads ahead would hang
+        while True:  # endless: a stream that reads all would hang
             taken += 1
             yield picture
 
     stream = detector.stream(images(), colour="rgb")
     next(stream)
     next(stream)
-    assert taken == 2
+    assert taken == 2 + detector.session.streams + 1
+    stream.close()  # type: ignore[attr-defined]  # it is a generator
+
+
+def test_a_stream_keeps_the_order_and_gives_what_single_calls_give(tmp_path: Path) -> None:
+    pictures = [np.full((40 + n, 60, 3), 8 * n, np.uint8) for n in range(20)]
+    with ssd_resnet34.load(fake_onnx(), engine=FakeEngine(), streams=3) as detector:
+        alone = [detector(one, colour="bgr") for one in pictures]
+        streamed = list(detector.stream(pictures, colour="bgr"))
+    assert [one.height for one in streamed] == [40 + n for n in range(20)]
+    for a, b in zip(alone, streamed, strict=True):
+        assert np.array_equal(a.boxes, b.boxes)
+        assert np.array_equal(a.scores, b.scores)
 
 
 def test_a_closed_detector_says_so(detector: Detector, picture: np.ndarray[Any, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self, overload
 from .errors import ImageError, UsageError
 from .model import SSDResNet34
 from .runtime import session
+from .runtime.pipeline import overlapped
 from .runtime.session import EngineLike, Session
 from .vision.detections import Detections
 from .vision.images import Colour, Image, Limits, Source, decode
@@ -90,20 +91,28 @@ class Detector:
         colour: Colour | None = None,
         errors: Literal["raise", "return"] = "raise",
     ) -> Iterator[Detections | ImageError]:
-        """Detections of each image in order; holds one image at a time.
+        """Detections of each image, in order and in bounded memory.
+
+        Decoding, preprocessing and postprocessing of neighbours overlap with the network: up to
+        ``streams + 2`` images are held, and so many are taken from ``images`` before the first
+        result. For a live source, whose next image is a wait, call the detector itself.
 
         ``errors="return"`` yields the :class:`ImageError` of a refused image in its place and goes
         on; other errors always end the stream.
         """
         if errors not in ("raise", "return"):
             raise UsageError(f"errors: {errors!r} is unknown; give 'raise' or 'return'")
-        for image in images:
+
+        def work(image: Any) -> Detections | ImageError:
             try:
-                yield self._detect(image, colour)
+                return self._detect(image, colour)
             except ImageError as error:
-                if errors == "raise":
-                    raise
-                yield error
+                return error
+
+        for found in overlapped(work, images, self.session.streams + 1):
+            if isinstance(found, ImageError) and errors == "raise":
+                raise found
+            yield found
 
     def _detect(self, source: Any, colour: Colour | None) -> Detections:
         image = decode(source, colour=colour, limits=self.limits)

@@ -14,6 +14,7 @@ import typer
 from .. import detector as detectors
 from ..detector import Detector
 from ..errors import ImageError, UnreadableFile, UsageError
+from ..runtime.pipeline import overlapped
 from ..vision.detections import Detections
 from ..vision.images import Image, Limits
 from ..vision.writers import Writer, open_writer, save
@@ -144,22 +145,24 @@ def _results(
     limits: Limits,
     verbose: bool,
 ) -> Iterator[tuple[Image, Detections] | ImageError]:
-    """Every input's picture and detections, or its refusal; one image in memory at a time."""
-    for source in sources:
+    """Every input's picture and detections, or its refusal, in order; neighbours overlap."""
+
+    def work(source: str | UnreadableFile) -> tuple[Image, Detections] | ImageError:
         if isinstance(source, ImageError):
-            yield source
-            continue
-        began = time.perf_counter()
+            return source
         try:
             image = read(source, limits)
-            found = detector(image)
+            return image, detector(image)
         except ImageError as error:
-            yield error
-            continue
-        if verbose:
-            seconds = time.perf_counter() - began
-            complain(f"{image.name}: {seconds:.3f} s", "time")
-        yield image, found
+            return error
+
+    last = time.perf_counter()
+    for item in overlapped(work, sources, detector.session.streams + 1):
+        now = time.perf_counter()
+        if verbose and not isinstance(item, ImageError):
+            complain(f"{item[0].name}: {now - last:.3f} s", "time")
+        last = now
+        yield item
 
 
 def _form(as_json: bool, as_csv: bool, as_coco: bool) -> str | None:
