@@ -7,20 +7,17 @@ Images go through files, decoding, preprocessing, network and postprocessing as 
 
 import argparse
 import contextlib
-import io
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.progress import track
 
 import ssd_resnet34
 from ssd_resnet34.contract import COCO
+from ssd_resnet34.evaluation.coco import Truth
 from ssd_resnet34.training import held_out
-
-NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
 def scenes(folder: Path, count: int) -> Path:
@@ -35,10 +32,7 @@ def evaluate(
     folder: Path, count: int, precision: str, engine: str = "auto", weights: str = "embedded"
 ) -> dict[str, Any]:
     """The twelve COCO numbers, AP50 a category, and what ran."""
-    from pycocotools.coco import COCO as Truth
-    from pycocotools.cocoeval import COCOeval
-
-    truth_file = scenes(folder, count)
+    truth = Truth(scenes(folder, count))
     results = []
     with ssd_resnet34.load(
         weights, engine=engine, precision=precision, score_threshold=0.05
@@ -46,21 +40,7 @@ def evaluate(
         for number in track(range(count), "held-out scenes", transient=True):
             results += detector(folder / f"{number:03d}.jpg").to_coco(number)
         ran = f"{detector.session.engine} {detector.session.precision}"
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = Truth(str(truth_file))
-        evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
-        evaluation.params.imgIds = list(range(count))
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    at50 = evaluation.eval["precision"][0, :, :, 0, 2]  # recall, category; all sizes, 100 a image
-    labels = {category.category_id: category.label for category in COCO.categories}
-    each = {
-        labels[category]: float(np.mean(at50[:, k]))
-        for k, category in enumerate(evaluation.params.catIds)
-        if at50[:, k].max() > -1
-    }
-    numbers = dict(zip(NAMES, map(float, evaluation.stats), strict=True))
+    numbers, each = truth.score(results, range(count))
     return {"ran": ran, "scenes": count, **numbers, "AP50 by category": each}
 
 

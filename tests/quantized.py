@@ -1,5 +1,6 @@
 """Looking into float and int8 graphs: all their tensors, and their types."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from ssd_resnet34 import artifact
+from ssd_resnet34.compiler.quantization import activations
 
 
 def relative_error(found: list[NDArray[np.float32]], wanted: list[NDArray[np.float32]]) -> float:
@@ -34,13 +36,28 @@ def every_tensor(source: bytes, image: NDArray[np.float32]) -> dict[str, NDArray
     return {"image": image} | dict(zip(names, values, strict=True))
 
 
+def numpy_ranges(
+    source: bytes, images: Iterable[NDArray[np.float32]]
+) -> dict[str, tuple[float, float]]:
+    """The minimum and maximum over the images of every tensor that a quantizer asks for."""
+    runs = [every_tensor(source, image) for image in images]
+    return {
+        name: (
+            min(float(run[name].min()) for run in runs),
+            max(float(run[name].max()) for run in runs),
+        )
+        for name in activations(source)
+    }
+
+
 def assert_ranges(
     found: dict[str, tuple[float, float]], values: list[dict[str, NDArray[Any]]]
 ) -> None:
-    assert list(found) == list(values[0])
+    """``found`` spans what the tensors of the same names hold, in the same order, and zero."""
+    assert list(found) == [name for name in values[0] if name in found]
     for name, (low, high) in found.items():
-        lowest = min(float(run[name].min()) for run in values)
-        highest = max(float(run[name].max()) for run in values)
+        lowest = min(0.0, *(float(run[name].min()) for run in values))
+        highest = max(0.0, *(float(run[name].max()) for run in values))
         assert low == pytest.approx(lowest, rel=1e-4, abs=1e-5), name
         assert high == pytest.approx(highest, rel=1e-4, abs=1e-5), name
 

@@ -9,13 +9,15 @@ import pytest
 
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
+from small_network import small_onnx
 from ssd_resnet34 import Detections, SSDResNet34, artifact, session, weights
 from ssd_resnet34.compiler import quantization
 from ssd_resnet34.contract import COCO, Category, Contract
-from ssd_resnet34.errors import UnknownWeights, UnsupportedPrecision, UsageError
+from ssd_resnet34.errors import CalibrationError, UnknownWeights, UnsupportedPrecision, UsageError
 from ssd_resnet34.runtime import precision
 from ssd_resnet34.runtime.precision import Choice
 from ssd_resnet34.weights import embedded
+from ssd_resnet34.weights import ranges as range_files
 
 INT8 = fake_onnx(precision="int8")
 TWO = Contract((Category(7, "cat"), Category(9, "dog")))
@@ -79,9 +81,80 @@ def test_the_name_is_the_records_the_files_or_the_hash_of_the_bytes(tmp_path: Pa
 
 def test_int8_of_weights_without_ranges_is_refused_with_the_mend() -> None:
     model = SSDResNet34(fake_onnx(), "int8")
-    with pytest.raises(UnsupportedPrecision, match=r"ranges.*precision='fp32'"):
+    with pytest.raises(UnsupportedPrecision, match=r"ranges.*precision='fp32'") as caught:
         _ = model.enf
+    assert f"`ssd-resnet34 compile --weights {model.name} --calibrate IMAGES`" in str(caught.value)
+    assert "ranges=FILE" in str(caught.value)
     assert model.source == fake_onnx()
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small network as a file, and a cache of its own."""
+    monkeypatch.setenv("SSD_RESNET34_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "small.onnx"
+    file.write_bytes(small_onnx())
+    return file
+
+
+SMALL_RANGES = {
+    name: (-3.0 - n, 1 / 3 + n) for n, name in enumerate(quantization.activations(small_onnx()))
+}
+
+
+def test_int8_of_a_file_and_its_ranges_is_what_quantize_makes_and_is_cached(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = quantization.quantize(small_onnx(), SMALL_RANGES)
+    yaml = small.with_name("ranges.yaml")
+    range_files.write(yaml, SMALL_RANGES)
+    model = SSDResNet34(weights=small, precision="int8", ranges=yaml)
+    assert model.enf == wanted
+    assert artifact.precision_of(artifact.load(model.enf)) == "int8"
+    assert model.source == small_onnx()
+    assert model.contract == artifact.contract_of(small_onnx())
+
+    def again(*_: Any) -> bytes:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(quantization, "quantize", again)
+    for given in (yaml, str(yaml), SMALL_RANGES, dict(reversed(SMALL_RANGES.items()))):
+        for weights_ in (str(small), small_onnx()):
+            assert SSDResNet34(weights_, "int8", ranges=given).enf == wanted
+    with pytest.raises(AssertionError, match="built again"):
+        _ = SSDResNet34(small, "int8", ranges=SMALL_RANGES | {"image": (-1.0, 1.0)}).enf
+    with pytest.raises(AssertionError, match="built again"):
+        _ = SSDResNet34(small_onnx(seed=1), "int8", ranges=SMALL_RANGES).enf
+
+
+def test_auto_is_int8_only_where_there_are_ranges(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "preferred", lambda: Choice("int8", "a test"))
+    assert SSDResNet34(small).enf == small_onnx()
+    assert SSDResNet34(small).ranges is None
+    assert SSDResNet34(small, ranges=SMALL_RANGES).enf != small_onnx()
+    assert SSDResNet34(small, "fp32", ranges=SMALL_RANGES).enf == small_onnx()
+
+
+def test_ranges_of_another_graph_or_damaged_ones_are_a_calibration_error(small: Path) -> None:
+    other = {f"other.{name}": pair for name, pair in SMALL_RANGES.items()}
+    with pytest.raises(CalibrationError, match=r"no range for 22 of 22 .*another graph"):
+        _ = SSDResNet34(small, "int8", ranges=other).enf
+    with pytest.raises(CalibrationError, match=r"nowhere\.yaml"):
+        _ = SSDResNet34(small, "int8", ranges="nowhere.yaml").enf
+    damaged = small.with_name("ranges.yaml")
+    damaged.write_text("image: [1, 0]\n")
+    with pytest.raises(CalibrationError, match=r"ranges\.yaml: image"):
+        _ = SSDResNet34(small, "int8", ranges=damaged).enf
+
+
+def test_given_ranges_come_before_the_embedded_ones(
+    fake_embedded: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    own = {"image": (-1.0, 1.0)}
+    assert SSDResNet34(precision="int8", ranges=own).enf == INT8
+    assert fake_embedded == [own]
 
 
 def test_an_int8_artifact_has_no_float_source() -> None:

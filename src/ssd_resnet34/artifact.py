@@ -149,14 +149,21 @@ def check_heads(model: "onnx.ModelProto", contract: Contract) -> None:
         if names != list(wanted):
             raise ArtifactError(
                 f"the model's {what}s are {', '.join(names) or 'none'}; the contract says "
-                f"{', '.join(wanted)}; for a published graph, load it as weights (it is cut at its "
-                "heads)"
+                f"{', '.join(wanted)}; {_heads_mend(model)}"
             )
         for value in values:
-            _check_value(value, wanted[value.name], what)
+            _check_value(value, wanted[value.name], what, model)
 
 
-def _check_value(value: "onnx.ValueInfoProto", wanted: tuple[int, ...], what: str) -> None:
+def _heads_mend(model: "onnx.ModelProto") -> str:
+    if "export" in metadata(model):
+        return "this file is an export for other runtimes: open the artifact it was made from"
+    return "for a published graph, load it as weights (it is cut at its heads)"
+
+
+def _check_value(
+    value: "onnx.ValueInfoProto", wanted: tuple[int, ...], what: str, model: "onnx.ModelProto"
+) -> None:
     tensor = value.type.tensor_type
     # A dynamic axis has no dim_value, which protobuf reads as 0.
     shape = tuple(axis.dim_value for axis in tensor.shape.dim)
@@ -165,7 +172,7 @@ def _check_value(value: "onnx.ValueInfoProto", wanted: tuple[int, ...], what: st
         raise ArtifactError(
             f"{what} {value.name} has element type {tensor.elem_type} and shape [{axes}]; the "
             f"contract says float32 [N, {', '.join(map(str, wanted))}]: wrong number of classes, "
-            "or another network"
+            f"or another network; {_heads_mend(model)}"
         )
 
 

@@ -18,6 +18,7 @@
     │   ├── WrongHash             the bytes are not the ones the record promises
     │   ├── DownloadFailed        every mirror failed, or the network is switched off
     │   └── UnsafeWeights         a file that would run code or read other files
+    ├── CalibrationError          activation ranges, or their statistics, that cannot be used
     ├── SessionError              a session could not be made or used
     │   ├── EngineUnavailable     the engine is not installed, or unknown
     │   ├── UnsupportedPrecision  engine, artifact and precision do not go together
@@ -104,6 +105,10 @@ class DownloadFailed(WeightsError):
 
 class UnsafeWeights(WeightsError):
     """A file that would run code, or read other files, when loaded."""
+
+
+class CalibrationError(SSDResNet34Error):
+    """Activation ranges, or calibration statistics, that cannot be used, or cannot be made."""
 
 
 class SessionError(SSDResNet34Error):

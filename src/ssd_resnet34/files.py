@@ -58,3 +58,19 @@ def told(name: str, kind: type[SSDResNet34Error] = OutputError) -> Iterator[None
         if kind is UsageError:
             mend = "choose an existing folder that you may write to"
         raise kind(f"{name!r}: cannot be written ({error.strerror or error}); {mend}") from error
+
+
+def check_target(path: str | PathLike[str]) -> None:
+    """Refuse, before long work, a place where :func:`replacing` could not write at its end.
+
+    Raises:
+        UsageError: no such folder, no permission, or a folder of that name.
+    """
+    target = Path(os.path.realpath(path))
+    mend = "choose an existing folder that you may write to"
+    if target.is_dir():
+        raise UsageError(f"{os.fspath(path)!r}: is a folder; name a file to write")
+    if not target.parent.is_dir():
+        raise UsageError(f"{os.fspath(path)!r}: cannot be written (no such folder); {mend}")
+    if not os.access(target.parent, os.W_OK):
+        raise UsageError(f"{os.fspath(path)!r}: cannot be written (no permission); {mend}")

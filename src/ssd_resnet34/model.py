@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import artifact, weights
 from .compiler import quantization
+from .compiler.quantization import Ranges
 from .contract import Contract
 from .errors import UnsupportedPrecision, UsageError
 from .network.builder import PRODUCER
@@ -21,6 +22,7 @@ from .vision.preprocess import ModelInput
 from .vision.preprocess import preprocess as _preprocess
 from .vision.selection import Nms
 from .weights import embedded
+from .weights.ranges import read as read_ranges
 from .weights.records import EMBEDDED
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class SSDResNet34:
         precision: what ``enf`` holds: ``"int8"``, ``"fp32"``, ``"bf16"`` (an fp32 artifact that
             sessions run in bfloat16), or ``"auto"``: int8 where the weights come with activation
             ranges and this CPU has 8-bit dot products, else float.
+        ranges: activation ranges for int8: a YAML file (``ssd-resnet34 compile --save-ranges``) or
+            a mapping tensor -> (lowest, highest). The embedded weights come with theirs.
 
     Nothing is loaded before it is asked for.
 
@@ -45,10 +49,15 @@ class SSDResNet34:
     Raises (at first use):
         WeightsError, ArtifactError: the weights cannot be had or are not this network.
         UnsupportedPrecision: int8 without ranges, or float of an int8 artifact.
+        CalibrationError: the ranges are damaged, or of another graph.
     """
 
     def __init__(
-        self, weights: str | PathLike[str] | bytes = EMBEDDED, precision: str = "auto"
+        self,
+        weights: str | PathLike[str] | bytes = EMBEDDED,
+        precision: str = "auto",
+        *,
+        ranges: str | PathLike[str] | Ranges | None = None,
     ) -> None:
         precisions.check_name(precision)
         if not isinstance(weights, str | PathLike | bytes):
@@ -57,6 +66,7 @@ class SSDResNet34:
             )
         self.weights = weights
         self.precision = precision
+        self._ranges = ranges
 
     def __repr__(self) -> str:
         return f"SSDResNet34(weights={self.name!r}, precision={self.precision!r})"
@@ -103,18 +113,60 @@ class SSDResNet34:
         if self._holds_int8():
             if self._given_precision == "int8":
                 return self._given
-            return _embedded_int8()
+            return self._compiled()
         return self.source
+
+    @cached_property
+    def ranges(self) -> Ranges | None:
+        """Activation ranges of these weights, None where they are not known.
+
+        Raises:
+            CalibrationError: damaged.
+        """
+        if self._ranges is None:
+            return embedded.ranges() if self.weights == EMBEDDED else None
+        return self._ranges if isinstance(self._ranges, Mapping) else read_ranges(self._ranges)
+
+    def _compiled(self) -> bytes:
+        """The int8 artifact of these weights and ranges: from the cache, else built (2 s) and kept.
+
+        Built, not shipped: it follows from the two, byte for byte.
+        """
+        ranges = self.ranges
+        assert ranges is not None
+        store = cache.default()
+        key: dict[str, str | int] = {
+            "what": "int8 artifact",
+            "weights": self._digest(),
+            "ranges": quantization.digest(ranges),
+            "method": quantization.METHOD,
+            "builder": PRODUCER,
+            "tools": quantization.tools(),
+        }
+        found = store.load(**key)
+        if found is None:
+            found = quantization.quantize(self.source, ranges)
+            store.store(found, **key)
+        return found
+
+    def _digest(self) -> str:
+        """SHA-256 of the weights; of the embedded file as it lies, which a warm start need not
+        turn into 80 MB of ONNX."""
+        if self.weights != EMBEDDED:
+            return hashlib.sha256(self.source).hexdigest()
+        with embedded.path().open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _holds_int8(self) -> bool:
         if self._given_precision == "int8":
             precisions.check_artifact(self.precision, "int8")
             return True
-        has_ranges = self.weights == EMBEDDED
+        has_ranges = self.weights == EMBEDDED or self._ranges is not None
         if self.precision == "int8" and not has_ranges:
             raise UnsupportedPrecision(
                 f"{self.name} comes without activation ranges, so it cannot be int8 as it is; "
-                "use precision='fp32' or 'bf16', or the embedded weights"
+                "use precision='fp32' or 'bf16', or calibrate it: `ssd-resnet34 compile --weights "
+                f"{self.name} --calibrate IMAGES`, or give ranges=FILE"
             )
         if self.precision == "auto":
             return has_ranges and precisions.preferred().precision == "int8"
@@ -164,26 +216,3 @@ class SSDResNet34:
             clip=clip,
             model=self.name,
         )
-
-
-def _embedded_int8() -> bytes:
-    """The int8 artifact of the embedded weights: from the cache, else built (2 s) and kept.
-
-    Built, not shipped: it follows from the weights and their ranges, byte for byte.
-    """
-    store = cache.default()
-    ranges = embedded.ranges()
-    with embedded.path().open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    key: dict[str, str | int] = {
-        "what": "int8 artifact",
-        "weights": digest,
-        "ranges": quantization.digest(ranges),
-        "method": quantization.METHOD,
-        "builder": PRODUCER,
-    }
-    found = store.load(**key)
-    if found is None:
-        found = quantization.quantize(weights.load(EMBEDDED), ranges)
-        store.store(found, **key)
-    return found

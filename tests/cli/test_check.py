@@ -125,6 +125,22 @@ def test_a_lower_precision_may_differ(
     assert by_run(result.out)["two", "bf16"]["heads"] == pytest.approx(0.01, rel=1e-3)
 
 
+def blind(heads: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Sees nothing: background everywhere."""
+    for head in heads[:6]:
+        head[:, head.shape[1] // 81 :] = -30
+    return heads
+
+
+def test_a_lower_precision_that_loses_the_objects_is_code_1_and_named(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
+) -> None:
+    engines(engine("one", bf16="none"), engine("two", blind))
+    result = run("check", picture(), "-w", weights, "--json")
+    assert result.code == 1
+    assert "two bf16 agrees on 0.0 % of the detections; expected ≥ 90 %" in result.err
+
+
 @pytest.mark.parametrize(("change", "message"), [(broken, "nan"), (crash, "lost its way")])
 def test_an_engine_that_fails_is_named_and_the_others_are_done(
     run: Run,

@@ -74,7 +74,7 @@ def test_what_is_asked_for_is_given_or_refused_never_replaced() -> None:
     [
         ("fp32", "int8", r"model\.source"),
         ("bf16", "int8", r"model\.source"),
-        ("int8", "fp32", r"quantization\.quantize"),
+        ("int8", "fp32", r"compile --calibrate"),
     ],
 )
 def test_a_precision_that_the_artifact_cannot_have_names_the_mend(

@@ -312,7 +312,7 @@ def test_float_of_an_int8_artifact_and_int8_of_a_float_one_are_refused_with_the_
     for precision in ("fp32", "bf16"):
         with pytest.raises(UnsupportedPrecision, match=r"int8 artifact.*model\.source"):
             session.create(fake_onnx(precision="int8"), precision=precision)
-    with pytest.raises(UnsupportedPrecision, match="fp32 artifact; quantize it first"):
+    with pytest.raises(UnsupportedPrecision, match="fp32 artifact; make an int8 one first"):
         session.create(fake_onnx(), precision="int8")
 
 

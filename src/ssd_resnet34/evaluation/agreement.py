@@ -48,6 +48,41 @@ NOTHING: Final = Agreement(0, 0, 0, 0.0, 0.0)
 """The neutral element of ``+``."""
 
 
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a run may be from fp32: the largest head difference, and the least share of
+    detections that agree; ``FEW`` of them may always miss."""
+
+    heads: float
+    share: float
+
+    def violations(self, heads: float, agreement: Agreement) -> list[str]:
+        """What is out of tolerance, in words; nothing if all is well."""
+        found = []
+        if heads > self.heads:
+            found.append(f"differs by {heads:.3g}; expected ≤ {self.heads:g}")
+        missed = max(agreement.reference, agreement.found) - agreement.matched
+        if agreement.share < self.share and missed > FEW:
+            found.append(
+                f"agrees on {100 * agreement.share:.1f} % of the detections; expected ≥ "
+                f"{100 * self.share:g} %"
+            )
+        return found
+
+
+FEW: Final = 2
+"""Detections whose score crosses the threshold by rounding say nothing of an engine."""
+
+TOLERANCES: Final = {
+    "fp32": Tolerance(2e-2, 0.99),
+    "bf16": Tolerance(math.inf, 0.9),
+    "int8": Tolerance(math.inf, 0.85),
+}
+"""The agreement test of every engine, by precision. fp32: logits reach ±20, so 2e-2 is about 1e-3
+of them. bf16 has 8 bits of mantissa, int8 256 levels: their heads differ by tenths, and what counts
+is that the same objects are found."""
+
+
 def pairwise_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
     """IoU of (n, 4) and (m, 4) left-top-right-bottom boxes: (n, m) float64."""
     first, second = a.astype(np.float64), b.astype(np.float64)

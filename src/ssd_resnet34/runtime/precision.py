@@ -47,9 +47,8 @@ def check_artifact(precision: str, artifact: ArtifactPrecision) -> None:
         )
     if artifact == "fp32" and precision == "int8":
         raise UnsupportedPrecision(
-            "precision int8 was asked of an fp32 artifact; quantize it first "
-            "(ssd_resnet34.compiler.quantization.quantize), or use "
-            "SSDResNet34('embedded', precision='int8').enf"
+            "precision int8 was asked of an fp32 artifact; make an int8 one first (`ssd-resnet34 "
+            "compile --calibrate IMAGES`, or SSDResNet34(weights, 'int8', ranges=FILE).enf)"
         )
 
 

@@ -1,7 +1,6 @@
 """The weights inside the package: one fp16 safetensors file and its activation ranges."""
 
 import json
-import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -16,9 +15,10 @@ from ..files import replacing
 from ..network.builder import COUNTER, check_state
 from ..network.layout import parameter_shapes
 from . import readers
+from .ranges import read as read_ranges
 from .records import EMBEDDED, RECORDS
 
-RANGES_FILE: Final = "ranges.json"
+RANGES_FILE: Final = "ranges.yaml"
 
 
 def folder() -> Path:
@@ -74,23 +74,12 @@ def contract() -> Contract:
 
 
 def ranges() -> dict[str, tuple[float, float]]:
-    """Tensor of the canonical ONNX -> smallest and largest activation, for the int8 artifact.
+    """Tensor of the canonical ONNX -> its range, for the int8 artifact.
 
     Raises:
-        WeightsError: missing, or not {tensor: [min, max]} with finite min <= max.
+        CalibrationError: missing or damaged.
     """
-    file = folder() / RANGES_FILE
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-        found = {str(name): (float(low), float(high)) for name, (low, high) in entries.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(
-            f"{file}: no activation ranges ({error}); reinstall ssd-resnet34, or calibrate"
-        ) from error
-    for name, (low, high) in found.items():
-        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-            raise WeightsError(f"{file}: {name} has the range {low}..{high}; calibrate again")
-    return found
+    return read_ranges(folder() / RANGES_FILE)
 
 
 def export(

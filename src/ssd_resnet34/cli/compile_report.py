@@ -1,0 +1,107 @@
+"""What ``ssd-resnet34 compile`` says of an artifact: its prices, and what its layers cost."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from ..compiler.sensitivity import LayerCost
+from ..evaluation.fidelity import Fidelity, decibel
+from ..model import SSDResNet34
+from .terminal import printable, show_table
+
+_LAYERS: Final = 12
+"""Layers that the table shows; the JSON has all."""
+
+
+def describe(
+    model: SSDResNet34,
+    made: bytes,
+    calibration: dict[str, str],
+    found: tuple[Fidelity, Fidelity],
+    kept: Sequence[str],
+    costs: Sequence[LayerCost],
+    checked: bool,
+    failures: Sequence[str],
+) -> dict[str, Any]:
+    """Everything ``--json`` gives but what happened to the file.
+
+    ``found`` is all in int8, and with ``kept`` in float; the same twice if nothing was bought.
+    """
+    before, after = found
+    report: dict[str, Any] = {
+        "weights": model.name,
+        "precision": "int8",
+        "bytes": {"fp32": len(model.source), "int8": len(made)},
+        "calibration": calibration,
+        "checked": checked,
+        "runs": [_run(one) for one in ((before, after) if after is not before else (after,))],
+        "kept_float": list(kept),
+        "sensitivity": [asdict(cost) for cost in costs],
+        "failures": list(failures),
+    }
+    return report
+
+
+def _run(found: Fidelity) -> dict[str, Any]:
+    share = {"share": found.agreement.share}
+    return asdict(found) | {"agreement": asdict(found.agreement) | share}
+
+
+def show(report: dict[str, Any]) -> None:
+    """Two tables on stdout, and what was written."""
+    runs, size = report["runs"], report["bytes"]
+    kept = f"int8, {len(report['kept_float'])} float" if report["kept_float"] else "int8"
+    names = ["int8", kept][-len(runs) :]
+    rows = [
+        ["megabytes", f"{size['fp32'] / 1e6:.1f}", *["–"] * (len(runs) - 1)],
+        ["seconds an image", f"{runs[-1]['seconds'][1]:.3f}"],
+        ["time / float", "1"],
+    ]
+    rows[0].append(f"{size['int8'] / 1e6:.1f}")
+    for run in runs:
+        rows[1].append(f"{run['seconds'][0]:.3f}")
+        rows[2].append(f"{run['speed']:.3f}")
+    if report["checked"]:
+        rows += _accuracy(runs)
+    columns = range(1, 2 + len(runs))
+    show_table((report["weights"], "float", *names), rows, right=columns, folding=0)
+    if report["sensitivity"]:
+        _show_costs(report["sensitivity"])
+    if report["written"]:
+        print(printable(f"{report['written']}: int8, {size['int8']:,} bytes"))
+
+
+def _accuracy(runs: Sequence[dict[str, Any]]) -> list[list[str]]:
+    rows = []
+    for name in ("ap", "ap50"):
+        if runs[-1][name] is not None:
+            values = [runs[-1][name][0], *(run[name][1] for run in runs)]
+            rows.append([name.upper(), *(f"{value:.4f}" for value in values)])
+    parts = [run["agreement"] for run in runs]
+    agree = [f"{part['matched']} ({100 * part['share']:.1f} %)" for part in parts]
+    worst = [f"{min(run['sqnr'].values()):.1f}" for run in runs]
+    best = [f"{max(run['sqnr'].values()):.1f}" for run in runs]
+    return [
+        *rows,
+        ["detections that agree", str(parts[-1]["reference"]), *agree],
+        ["largest box shift, px", "–", *(f"{part['box_shift']:.1f}" for part in parts)],
+        ["largest score shift", "–", *(f"{part['score_shift']:.3f}" for part in parts)],
+        ["SQNR of the worst head, dB", "–", *worst],
+        ["SQNR of the best head, dB", "–", *best],
+    ]
+
+
+def _show_costs(costs: Sequence[dict[str, Any]]) -> None:
+    total = sum(cost["noise"] for cost in costs) or math.inf
+    rows = [
+        (
+            cost["layer"],
+            f"{decibel(1, cost['noise']):.1f}",
+            f"{100 * cost['noise'] / total:.1f} %",
+            f"{100 * cost['work']:.1f} %",
+        )
+        for cost in costs[:_LAYERS]
+    ]
+    headings = ("alone in int8", "SQNR, dB", "of all noise", "of all work")
+    show_table(headings, rows, right=(1, 2, 3), folding=0)

@@ -1,0 +1,332 @@
+"""``ssd-resnet34 compile`` on a small network: what is written, refused, judged and sold."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from command import Run
+from small_network import small_onnx
+from ssd_resnet34 import artifact
+from ssd_resnet34.cli import compile as command
+from ssd_resnet34.evaluation import fidelity
+from ssd_resnet34.evaluation.fidelity import Fidelity
+from ssd_resnet34.weights import ranges
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    path = tmp_path / "small.onnx"
+    path.write_bytes(small_onnx())
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Six small pictures, of which one is held back."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for n in range(6):
+        blocks = np.random.default_rng(n).integers(0, 256, (10, 12, 3), np.uint8)
+        Image.fromarray(blocks.repeat(10, 0).repeat(10, 1)).save(folder / f"{n}.png")
+    return folder
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """int8 takes a quarter of the time, whatever this machine is busy with."""
+    timed(monkeypatch, 0.25)
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, speed: float) -> None:
+    def measured(*arguments: Any, **options: Any) -> Fidelity:
+        return replace(fidelity.measure(*arguments, **options), speed=speed)
+
+    monkeypatch.setattr(command, "measure", measured)
+
+
+Compile = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+@pytest.fixture
+def compiled(run: Run, network: Path, tmp_path: Path) -> Compile:
+    """``compiled("--calibrate", …)`` -> exit code, the JSON, stderr; writes ``out.onnx``."""
+
+    def call(*words: str | Path, weights: Path = network) -> tuple[int, dict[str, Any], str]:
+        output = tmp_path / "out.onnx"
+        result = run("compile", "-w", weights, "-o", output, "--json", *words)
+        return result.code, json.loads(result.out or "{}"), result.err
+
+    return call
+
+
+@pytest.mark.usefixtures("fast")
+def test_the_artifact_says_where_it_comes_from(
+    compiled: Compile, photos: Path, tmp_path: Path
+) -> None:
+    code, report, _ = compiled("--calibrate", photos, "--method", "mse")
+    assert code == 0
+    facts = artifact.metadata((tmp_path / "out.onnx").read_bytes())
+    assert facts["precision"] == "int8"
+    assert facts["calibration"] == "mse, asymmetric"
+    assert facts["calibration_images"] == "5"
+    assert len(facts["calibration_images_sha256"]) == 64
+    assert "onnxruntime" in facts["tools"]
+    assert report["written"] == str(tmp_path / "out.onnx")
+    assert report["runs"][0]["images"] == 1  # the sixth, held back
+
+
+@pytest.mark.usefixtures("fast")
+def test_the_same_command_gives_the_same_bytes_and_so_do_its_saved_ranges(
+    compiled: Compile, photos: Path, tmp_path: Path
+) -> None:
+    saved, output = tmp_path / "ranges.yaml", tmp_path / "out.onnx"
+    assert compiled("--calibrate", photos, "--save-ranges", saved)[0] == 0
+    first = output.read_bytes()
+    assert compiled("--calibrate", photos)[0] == 0
+    assert output.read_bytes() == first
+    assert compiled("--ranges", saved, "--check", photos)[0] == 0
+    from_file, calibrated = (artifact.load(data) for data in (output.read_bytes(), first))
+    assert from_file.graph == calibrated.graph  # the metadata says that the ranges were given
+    assert yaml.safe_load(saved.read_text())["image"] == list(ranges.read(saved)["image"])
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_pass_that_is_kept_in_a_file_serves_another_method(
+    compiled: Compile, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "pass.npz"
+    assert compiled("--calibrate", photos, "--statistics", kept)[0] == 0
+
+    def never(*_: object) -> None:
+        raise AssertionError("the network ran again")
+
+    monkeypatch.setattr("ssd_resnet34.compiler.calibration.Observer.observe", never)
+    code, report, _ = compiled("--calibrate", photos, "--statistics", kept, "--method", "entropy")
+    assert code == 0
+    assert report["calibration"]["calibration"] == "entropy, asymmetric"
+
+
+def test_an_artifact_that_is_not_faster_here_is_not_written_unless_forced(
+    compiled: Compile, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(monkeypatch, 1.5)
+    code, report, err = compiled("--calibrate", photos)
+    assert code == 1
+    assert report["written"] is None
+    assert "1.50 of the time of float" in err
+    assert "--force" in err
+    assert not (tmp_path / "out.onnx").exists()
+    code, report, err = compiled("--calibrate", photos, "--force")
+    assert code == 0
+    assert "1.50 of the time" in err
+    assert (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.usefixtures("fast")
+def test_an_artifact_under_the_bar_is_not_written(
+    compiled: Compile, photos: Path, tmp_path: Path
+) -> None:
+    code, report, err = compiled("--calibrate", photos, "--agreement", "1")
+    assert report["runs"][0]["agreement"]["share"] < 1
+    assert code == 1
+    assert "under 100 %" in err
+    assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.usefixtures("fast")
+def test_float_layers_buy_accuracy_and_both_prices_are_told(
+    compiled: Compile, photos: Path, tmp_path: Path
+) -> None:
+    _, report, _ = compiled("--calibrate", photos, "--agreement", "1", "--keep-float", "auto")
+    before, after = report["runs"]
+    kept = report["kept_float"]
+    assert kept
+    costs = report["sensitivity"]
+    assert {cost["layer"] for cost in costs[: len(kept)]} == set(kept)
+    assert [c["noise"] for c in costs] == sorted((c["noise"] for c in costs), reverse=True)
+    assert min(after["sqnr"].values()) > min(before["sqnr"].values())
+    assert "speed" in before
+    assert "speed" in after
+
+
+@pytest.mark.usefixtures("fast")
+def test_named_layers_and_prefixes_stay_float(
+    compiled: Compile, photos: Path, tmp_path: Path
+) -> None:
+    code, report, _ = compiled("--calibrate", photos, "--keep-float", "block,cls_0")
+    assert code == 0
+    assert report["kept_float"] == ["block.conv1", "block.conv2", "cls_0"]
+    data = (tmp_path / "out.onnx").read_bytes()
+    assert artifact.metadata(data)["keep_float"] == "block.conv1 block.conv2 cls_0"
+    code, _, err = compiled("--calibrate", photos, "--keep-float", "nothing")
+    assert code == 2
+    assert "no such layer" in err
+
+
+@pytest.mark.usefixtures("fast")
+def test_annotations_give_average_precision_of_both(
+    compiled: Compile, photos: Path, tmp_path: Path
+) -> None:
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps(annotated(photos)))
+    code, report, _ = compiled("--calibrate", photos, "--annotations", truth, "--bar", "0")
+    assert code == 0
+    reference, found = report["runs"][0]["ap50"]
+    assert 0 <= found <= 1
+    assert 0 <= reference <= 1
+
+
+def annotated(photos: Path) -> dict[str, Any]:
+    names = sorted(path.name for path in photos.iterdir())
+    box = [10, 10, 60, 50]
+    return {
+        "images": [
+            {"id": n, "file_name": name, "width": 120, "height": 100}
+            for n, name in enumerate(names)
+        ],
+        "annotations": [
+            {"id": n + 1, "image_id": n, "category_id": 1, "bbox": box, "area": 3000, "iscrowd": 0}
+            for n in range(len(names))
+        ],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 18, "name": "dog"}],
+    }
+
+
+@pytest.mark.usefixtures("fast")
+def test_refused_calibration_images_are_told_and_the_code_is_3(
+    compiled: Compile, photos: Path
+) -> None:
+    (photos / "0.png").write_bytes(b"no picture")
+    code, report, err = compiled("--calibrate", photos)
+    assert code == 3
+    assert report["refused_images"] == 1
+    assert err.count("0.png") == 1
+    assert report["calibration"]["calibration_images"] == "4"
+
+
+def test_calibration_without_any_readable_image_fails_and_writes_nothing(
+    compiled: Compile, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    code, _, err = compiled("--calibrate", tmp_path / "a.jpg")
+    assert code == 1
+    assert "all 1 calibration images were refused" in err
+    code, _, err = compiled("--calibrate", tmp_path / "nowhere")
+    assert code == 1
+    assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.usefixtures("fast")
+def test_one_image_calibrates_with_a_warning_and_leaves_accuracy_unchecked(
+    compiled: Compile, photos: Path
+) -> None:
+    code, report, err = compiled("--calibrate", photos / "0.png")
+    assert code == 0
+    assert "1 images only" in err
+    assert "accuracy was not checked" in err
+    assert not report["checked"]
+
+
+def test_int8_of_weights_without_ranges_names_the_mend(compiled: Compile) -> None:
+    code, _, err = compiled()
+    assert code == 1
+    assert "--calibrate IMAGES" in err
+    assert "--ranges FILE" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image: [1, 0]", "is no range"),
+        ("image: [-1, 1]", "no range for 21 of 22 tensors"),
+        ("other: [-1, 1]", "ranges do not carry over"),
+        ("- a list", "not a mapping"),
+        ("image: [a, b", "no activation ranges"),
+    ],
+)
+def test_ranges_that_are_inverted_or_of_another_graph_are_refused(
+    compiled: Compile, tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "ranges.yaml"
+    file.write_text(text)
+    code, _, err = compiled("--ranges", file)
+    assert code == 1
+    assert said in err
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_fp32_is_the_source_and_takes_no_int8_options(
+    compiled: Compile, network: Path, photos: Path, tmp_path: Path
+) -> None:
+    code, report, _ = compiled("--precision", "fp32")
+    assert code == 0
+    assert (tmp_path / "out.onnx").read_bytes() == network.read_bytes()
+    assert report["precision"] == "fp32"
+    code, _, err = compiled("--precision", "fp32", "--calibrate", photos)
+    assert code == 2
+    assert "--calibrate: only for --precision int8" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--calibrate", "a", "--ranges", "b"), "exclude one another"),
+        (("--method", "mse", "--ranges", "b"), "only with --calibrate"),
+        (("--statistics", "a.npz"), "only with --calibrate"),
+        (("--calibrate", "a", "--percentage", "99"), "--method percentile alone"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    compiled: Compile, words: tuple[str, ...], said: str
+) -> None:
+    code, _, err = compiled(*words)
+    assert code == 2
+    assert said in err
+
+
+def test_an_int8_artifact_or_a_damaged_one_is_no_source(
+    compiled: Compile, photos: Path, tmp_path: Path, network: Path
+) -> None:
+    assert compiled("--calibrate", photos, "--force")[0] == 0
+    code, _, err = compiled("--calibrate", photos, weights=tmp_path / "out.onnx")
+    assert code == 1
+    assert "int8 already" in err
+    half = tmp_path / "half.onnx"
+    half.write_bytes(network.read_bytes()[:5000])
+    code, _, err = compiled("--calibrate", photos, weights=half)
+    assert code == 1
+    assert "cut short" in err
+
+
+@pytest.mark.parametrize("option", ["--output", "--save-ranges", "--statistics"])
+def test_a_file_that_cannot_be_written_is_told_before_the_work(
+    run: Run, network: Path, photos: Path, tmp_path: Path, option: str
+) -> None:
+    words = [option, tmp_path / "no" / "file"]
+    if option != "--output":
+        words += ["--output", tmp_path / "out.onnx"]
+    result = run("compile", "-w", network, "--calibrate", photos, *words)
+    assert result.code == 2
+    assert "no such folder" in result.err
+    assert not list(tmp_path.glob("*out*"))
+
+
+@pytest.mark.usefixtures("fast")
+def test_the_tables_fit_80_columns(
+    run: Run, network: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["--calibrate", photos, "--sensitivity", "--keep-float", "cls_0"]
+    result = run("compile", "-w", network, "-o", tmp_path / "o.onnx", *words)
+    assert result.code == 0
+    assert all(len(line) <= 80 for line in result.out.splitlines()[:-1])
+    assert "int8, 1 float" in result.out
+    assert "time / float" in result.out
+    assert "of all noise" in result.out
