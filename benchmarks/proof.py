@@ -55,6 +55,11 @@ PARTS: Final = (
         "the first 60 of them in fp32",
         ("benchmarks.held_out", "--precision", "fp32", "--count", "60"),
     ),
+    Part(
+        "calibration",
+        "every calibration method on the first 40 of them",
+        ("benchmarks.calibration", "--images", "32", "--count", "40"),
+    ),
     Part("sample", "the sample picture", ("benchmarks.sample",)),
     Part("check", "engines and precisions", ("ssd_resnet34", "check", "samples/scene.png")),
     Part("postprocess", "against the vendor's Rust decoder", ("benchmarks.postprocess",)),

@@ -507,3 +507,15 @@ def test_a_place_that_cannot_be_written_is_refused(statistics: Statistics, tmp_p
     for place in (tmp_path / "no" / "statistics.npz", tmp_path):
         with pytest.raises(UsageError, match="folder"):
             statistics.save(place)
+
+
+def test_a_statistics_file_that_unpacks_to_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.npz"
+    with (
+        zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("head.npy", "w", force_zip64=True) as member,
+    ):
+        for _ in range(300):
+            member.write(bytes(1024**2))
+    with pytest.raises(CalibrationError, match="bytes unpacked, the limit is"):
+        Statistics.load(bomb)

@@ -32,6 +32,10 @@ from .ranges import DEFAULT_PERCENTAGE, Method, find_range
 SAVED_EVERY: Final = 20
 """Images between two writings of the statistics."""
 
+MAX_BYTES: Final = 256 * 1024**2
+"""Largest statistics that are read, bytes unpacked; this network's take 9 million, and 100 an
+image."""
+
 _FORM: Final = "ssd-resnet34 calibration statistics 1"
 
 # What numpy, zipfile and json raise of a damaged file.
@@ -116,6 +120,10 @@ class Statistics:
         """
         mend = "name another file, or remove it to calibrate anew"
         try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+                if size > MAX_BYTES:  # a small file may unpack to more than all memory
+                    raise ValueError(f"{size:,} bytes unpacked, the limit is {MAX_BYTES:,}")
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 head = json.loads(str(stored["head"]))
                 counts, shares = stored["counts"], stored["shares"]

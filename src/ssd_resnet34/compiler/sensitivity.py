@@ -43,7 +43,7 @@ def layer_costs(
         ranges: for all :func:`~.quantization.activations`.
         inputs: float32 [N, 3, 1200, 1200]; one or two images are enough to rank the layers.
 
-    Takes about 4 s a layer and image on two cores.
+    Takes 4 to 8 s a layer and image on two cores.
     """
     wanted = list(_heads(source, inputs, threads))
     work = multiplications(source)
