@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.pairs import Comparison, compare, report
+from benchmarks.pairs import report
+from ssd_resnet34.benchmarking.pairs import Comparison, compare
 from ssd_resnet34.vision.postprocess import postprocess
 
 CASES = ("typical", "crowded", "empty")

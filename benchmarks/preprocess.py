@@ -8,24 +8,15 @@ are interleaved in pairs; the median of the pairs' ratios counts.
 
 from functools import partial
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.pairs import Comparison, compare, report
-from ssd_resnet34.contract import COCO, INPUT_SIZE
+from benchmarks.pairs import report
+from ssd_resnet34.benchmarking import literal
+from ssd_resnet34.benchmarking.pairs import Comparison, compare
+from ssd_resnet34.contract import COCO
 from ssd_resnet34.vision.preprocess import preprocess
 
 SIZES = ((640, 480), (1920, 1080), (4000, 3000))
-
-
-def literal(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """BGR uint8 (H, W, 3) -> float32 (1, 3, 1200, 1200), word by word."""
-    image = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.float32)
-    large = cv2.resize(image, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
-    mean, std = np.array(COCO.mean, np.float32), np.array(COCO.std, np.float32)
-    normalised = (large / np.float32(255) - mean) / std
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None], np.float32)
 
 
 def measure(pairs: int) -> list[Comparison]:
@@ -36,7 +27,7 @@ def measure(pairs: int) -> list[Comparison]:
         results.append(
             compare(
                 f"preprocess, {width}x{height}, literal / ours",
-                partial(literal, pixels),
+                partial(literal.preprocess, pixels, COCO),
                 partial(preprocess, pixels, colour="bgr"),
                 pairs,
             )

@@ -25,6 +25,7 @@ ROOMS = (
     "model",
     "detector",
     "evaluation",
+    "benchmarking",
     "training",
     "cli",
     "__main__",

@@ -17,6 +17,9 @@ from ssd_resnet34.errors import ArtifactError, MissingExtra, UsageError
 COMMANDS = [
     ("detect",),
     ("check",),
+    ("compile",),
+    ("bench",),
+    ("export",),
     ("info",),
     ("weights",),
     ("weights", "list"),

@@ -54,11 +54,7 @@ def machine() -> dict[str, Any]:
     """Everything ``info`` shows of this machine."""
     choice = precision.preferred()
     return {
-        "version": __version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "cpu": {"features": sorted(cpu.features()), "threads": cpu.available_threads()},
+        **platform_facts(),
         "precision": {"chosen": choice.precision, "reason": choice.reason},
         "engines": [asdict(engine) for engine in describe()],
         "cache": str(store.cache_dir()),
@@ -70,6 +66,21 @@ def machine() -> dict[str, Any]:
             }
             for name, record in RECORDS.items()
         ],
+    }
+
+
+def platform_facts() -> dict[str, Any]:
+    """What any measurement should say of the machine: versions, system and processor."""
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "cpu": {
+            "model": cpu.model_name(),
+            "features": sorted(cpu.features()),
+            "threads": cpu.available_threads(),
+        },
     }
 
 

@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import SSDResNet34Error, UsageError
-from . import check, detect, info, weights
+from . import bench, check, compile, detect, export, info, weights
 from .terminal import complain
 
 DONE: Final = 0
@@ -26,7 +26,10 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 bad usage, 3 done with some inputs refused.",
 )
 app.command("detect", epilog=detect.EXAMPLES)(detect.detect)
+app.command("compile", epilog=compile.EXAMPLES)(compile.compile_)
 app.command("check", epilog=check.EXAMPLES)(check.check)
+app.command("bench", epilog=bench.EXAMPLES)(bench.bench)
+app.command("export", epilog=export.EXAMPLES)(export.export)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.add_typer(weights.app, name="weights")
 

@@ -64,9 +64,14 @@ class Ticker:
 
 
 @contextmanager
-def progress(title: str, total: int | None, *, quiet: bool) -> Iterator[Ticker]:
-    """A bar on stderr where that is a terminal and results do not scroll past it."""
-    if quiet or not sys.stderr.isatty() or sys.stdout.isatty():
+def progress(
+    title: str, total: int | None, *, quiet: bool, at_end: bool = False
+) -> Iterator[Ticker]:
+    """A bar on stderr where that is a terminal and results do not scroll past it.
+
+    ``at_end``: there are no results before the bar is gone, so that they may share a terminal.
+    """
+    if quiet or not sys.stderr.isatty() or (sys.stdout.isatty() and not at_end):
         yield Ticker(None)
         return
     columns = (

@@ -1,0 +1,1 @@
+"""How fast this machine runs the detector, as ratios of interleaved pairs."""

@@ -1,0 +1,174 @@
+"""The machine's own convolution rates, and the share of them that the network reaches.
+
+Most of the network's work is its 3×3 convolutions of 256 channels on 150×150 maps. A chain of such
+layers is timed against a chain of one: what the others add is the bare layer, without the way of
+its input and output through memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ..compiler.sensitivity import multiplications
+from ..errors import SessionError, SSDResNet34Error, UnsupportedPrecision
+from ..runtime import cpu
+from ..runtime.engines import find, import_engine
+from ..runtime.precision import PRECISIONS, Precision
+from .pairs import Clock, interleave, percentiles
+
+if TYPE_CHECKING:
+    import onnx
+
+CHANNELS: Final = 256
+SIDE: Final = 150
+LAYERS: Final = 5
+
+_HINTS: Final = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Billions of operations a second (a multiplication and its addition are two).
+
+    ``gops`` is None where it cannot be measured, and ``unavailable`` says why.
+    """
+
+    precision: Precision
+    gops: float | None = None
+    pairs: int = 0
+    unavailable: str = ""
+
+
+def work(source: bytes) -> int:
+    """Operations of one image, two a multiplication; ``source`` is an fp32 artifact."""
+    return 2 * sum(multiplications(source).values())
+
+
+def layer_work(channels: int = CHANNELS, side: int = SIDE) -> int:
+    """Operations of one layer of the chain."""
+    return 2 * channels * channels * 9 * side * side
+
+
+def measure(
+    pairs: int,
+    *,
+    threads: int | None = None,
+    channels: int = CHANNELS,
+    side: int = SIDE,
+    clock: Clock = perf_counter,
+    on_pair: Callable[[], None] = lambda: None,
+) -> list[Rate]:
+    """The rate of each precision with OpenVINO, the fastest engine on CPUs.
+
+    Args:
+        pairs: of a long and a short chain.
+        channels, side: of the layer; smaller ones for tests.
+    """
+    found = []
+    for precision in PRECISIONS:
+        try:
+            reason = find("openvino").precisions("cpu").get(precision, "")
+            if reason:
+                raise UnsupportedPrecision(reason)
+            long, short = (
+                compiled(chain(count, precision, channels, side), precision, threads)
+                for count in (LAYERS, 1)
+            )
+            image = np.random.default_rng(0).random((1, channels, side, side), np.float32)
+            times = interleave(
+                partial(long, image), partial(short, image), pairs, clock=clock, on_pair=on_pair
+            )
+            added = percentiles(longer - shorter for longer, shorter in times).p50
+            if added <= 0:
+                raise SessionError("the machine is too busy to measure it; try again when idle")
+        except SSDResNet34Error as error:
+            found.append(Rate(precision, unavailable=str(error)))
+            continue
+        operations = (LAYERS - 1) * layer_work(channels, side)
+        found.append(Rate(precision, operations / added / 1e9, pairs))
+    return found
+
+
+def chain(layers: int, precision: Precision, channels: int, side: int) -> bytes:
+    """ONNX of so many convolutions with ReLU; int8 as QDQ with uint8 activations, like ours."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    nodes: list[onnx.NodeProto] = []
+    stored: list[onnx.TensorProto] = []
+
+    def constant(name: str, value: Any) -> str:
+        stored.append(numpy_helper.from_array(value, name))
+        return name
+
+    def node(kind: str, name: str, inputs: list[str], **attributes: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
+
+    def rounded(x: str) -> str:
+        if precision != "int8":
+            return x
+        scale = constant(f"{x}.scale", np.float32(1 / 64))
+        zero = constant(f"{x}.zero", np.uint8(0))
+        whole = node("QuantizeLinear", f"{x}.whole", [x, scale, zero])
+        return node("DequantizeLinear", f"{x}.rounded", [whole, scale, zero])
+
+    def kernel(name: str) -> str:
+        spread = (2 / (9 * channels)) ** 0.5  # keeps the activations' size from layer to layer
+        value = spread * rng.standard_normal((channels, channels, 3, 3), np.float32)
+        if precision != "int8":
+            return constant(name, value)
+        scales = np.abs(value).max((1, 2, 3)) / np.float32(127)
+        whole = np.rint(value / scales[:, None, None, None]).astype(np.int8)
+        inputs = [
+            constant(f"{name}.whole", whole),
+            constant(f"{name}.scales", scales),
+            constant(f"{name}.zeros", np.zeros(channels, np.int8)),
+        ]
+        return node("DequantizeLinear", name, inputs, axis=0)
+
+    x = rounded("x")
+    for number in range(layers):
+        inputs = [x, kernel(f"kernel.{number}")]
+        y = node("Conv", f"conv.{number}", inputs, kernel_shape=[3, 3], pads=[1] * 4)
+        x = rounded(node("Relu", f"relu.{number}", [y]))
+    shape = [1, channels, side, side]
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "chain",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info(x, TensorProto.FLOAT, shape)],
+            stored,
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def compiled(data: bytes, precision: Precision, threads: int | None = None) -> Callable[[Any], Any]:
+    """``run(x)`` of a chain in OpenVINO.
+
+    Raises:
+        EngineUnavailable: OpenVINO is not installed.
+        SessionError: it refuses the chain.
+    """
+    core = import_engine("openvino", "openvino>=2025.2").Core()
+    hints = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_NUM_THREADS": threads or cpu.available_threads(),
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,
+    }
+    try:
+        request = core.compile_model(core.read_model(data), "CPU", hints).create_infer_request()
+    except RuntimeError as error:
+        raise SessionError(f"openvino refuses the layer: {error}; report it") from error
+    return partial(request.infer, share_inputs=True, share_outputs=True)

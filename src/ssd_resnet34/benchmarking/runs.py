@@ -1,0 +1,256 @@
+"""Engines × precisions × streams × batch, each in interleaved pairs with one baseline."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import product
+from time import perf_counter
+from typing import Any, Final
+
+from ..detector import Detector, load
+from ..errors import (
+    EngineUnavailable,
+    MissingExtra,
+    SessionError,
+    SSDResNet34Error,
+    UnsupportedPrecision,
+    UsageError,
+)
+from ..runtime.engines import names
+from ..runtime.precision import PRECISIONS, check_name
+from ..runtime.session import MAX_STREAMS
+from .pairs import Clock, Percentiles, Ratio, interleave, percentiles, ratio
+
+MAX_BATCH: Final = 256
+"""Images of a batch; 17 MB each, as input alone."""
+
+ALL: Final = "all"
+
+_FORM: Final = "engine:precision:streams:batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """How the network runs: ``streams`` batches of ``batch`` images at the same time."""
+
+    engine: str = "auto"
+    precision: str = "auto"
+    streams: int = 1
+    batch: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.engine}:{self.precision}:{self.streams}:{self.batch}"
+
+
+def parse(text: str) -> list[Configuration]:
+    """The configurations of a command line, in order, each once.
+
+    ``engine[:precision[:streams[:batch]]]``, several after commas. Each part may hold several
+    values with ``+`` between them, or be ``all`` (engines, precisions): their product is meant.
+    ``openvino+onnxruntime:int8+fp32`` is four configurations.
+
+    Raises:
+        UsageError: names what is wrong.
+    """
+    found: dict[Configuration, None] = {}
+    for word in (word.strip() for word in text.split(",")):
+        parts = [part.split("+") for part in word.split(":")]
+        if not word or len(parts) > 4 or any(not value for part in parts for value in part):
+            raise UsageError(f"configuration {word!r}: give {_FORM}, such as openvino:int8:1:1")
+        chosen: list[list[Any]] = [["auto"], ["auto"], [1], [1]]
+        chosen[0] = _engines(parts[0])
+        if len(parts) > 1:
+            chosen[1] = list(PRECISIONS) if parts[1] == [ALL] else parts[1]
+            for precision in chosen[1]:
+                check_name(precision)
+        if len(parts) > 2:
+            chosen[2] = [_count("streams", value, MAX_STREAMS) for value in parts[2]]
+        if len(parts) > 3:
+            chosen[3] = [_count("batch", value, MAX_BATCH) for value in parts[3]]
+        found |= {Configuration(*values): None for values in product(*chosen)}
+    return list(found)
+
+
+def _engines(given: list[str]) -> list[str]:
+    if given == [ALL]:
+        return names()
+    unknown = [name for name in given if name not in ("auto", *names())]
+    if unknown:
+        raise UsageError(f"engine {unknown[0]!r} is unknown; use all, auto, {', '.join(names())}")
+    return given
+
+
+def _count(name: str, value: str, most: int) -> int:
+    if not (value.isascii() and value.isdigit()) or not 1 <= int(value) <= most:
+        raise UsageError(f"{name} {value!r}: give a number from 1 to {most} ({_FORM})")
+    return int(value)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something ready to be timed; ``run`` does ``images`` images."""
+
+    name: str
+    run: Callable[[], object]
+    engine: str = ""
+    precision: str = ""
+    reason: str = ""
+    """Why this precision, or what a peer is."""
+    streams: int = 1
+    batch: int = 1
+
+    @property
+    def images(self) -> int:
+        """Images of one run."""
+        return self.streams * self.batch
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contender that is opened when its turn comes, and closed before the next one's."""
+
+    name: str
+    open: Callable[[], AbstractContextManager[Contender]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was measured of a contender.
+
+    ``seconds`` and ``ratio`` (to the baseline, below 1 is faster) are of one image. A contender
+    that cannot be had here says so in ``unavailable``, one that failed in ``fault``; both then
+    have no numbers.
+    """
+
+    name: str
+    engine: str = ""
+    precision: str = ""
+    reason: str = ""
+    streams: int = 1
+    batch: int = 1
+    seconds: Percentiles | None = None
+    images_per_second: float | None = None
+    ratio: Ratio | None = None
+    unavailable: str = ""
+    fault: str = ""
+
+
+@contextmanager
+def opened(
+    configuration: Configuration,
+    weights: str,
+    tensor: Callable[[Detector, int], Any],
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Iterator[tuple[Detector, Contender]]:
+    """A detector of that configuration, and its network as a contender.
+
+    Args:
+        tensor: gives the input of so many images.
+
+    Raises:
+        SSDResNet34Error: as :func:`ssd_resnet34.load`.
+    """
+    with load(
+        weights,
+        engine=configuration.engine,
+        device=device,
+        precision=configuration.precision,
+        threads=threads,
+        streams=configuration.streams,
+    ) as detector:
+        session, streams = detector.session, configuration.streams
+        inputs = tensor(detector, configuration.batch)
+        with ThreadPoolExecutor(streams) as pool:
+
+            def run() -> object:
+                if streams == 1:
+                    return session.run(inputs)
+                return list(pool.map(session.run, [inputs] * streams))
+
+            named = Configuration(session.engine, session.precision, streams, configuration.batch)
+            yield (
+                detector,
+                Contender(
+                    str(named),
+                    run,
+                    session.engine,
+                    session.precision,
+                    session.reason,
+                    streams,
+                    configuration.batch,
+                ),
+            )
+
+
+def measure(
+    baseline: Contender,
+    entries: Sequence[Entry],
+    pairs: int,
+    *,
+    clock: Clock = perf_counter,
+    on_pair: Callable[[], None] = lambda: None,
+) -> Iterator[Run]:
+    """The baseline against itself (what noise does to a ratio), then each entry against it.
+
+    A contender that cannot be had, or fails, is a row that says so.
+
+    Raises:
+        SSDResNet34Error: the baseline itself fails.
+    """
+    yield _against(baseline, baseline, pairs, clock, on_pair)
+    for entry in entries:
+        try:
+            with entry.open() as contender:
+                yield _against(contender, baseline, pairs, clock, on_pair)
+        except (EngineUnavailable, UnsupportedPrecision, MissingExtra) as error:
+            yield Run(entry.name, unavailable=str(error))
+        except SSDResNet34Error as error:
+            yield Run(entry.name, fault=str(error))
+
+
+def _against(
+    contender: Contender,
+    baseline: Contender,
+    pairs: int,
+    clock: Clock,
+    on_pair: Callable[[], None],
+) -> Run:
+    times = interleave(contender.run, baseline.run, pairs, clock=clock, on_pair=on_pair)
+    found = percentiles(own / contender.images for own, _ in times)
+    return Run(
+        contender.name,
+        contender.engine,
+        contender.precision,
+        contender.reason,
+        contender.streams,
+        contender.batch,
+        found,
+        1 / found.p50,
+        ratio(times, baseline.images / contender.images),
+    )
+
+
+@contextmanager
+def first_that_opens(
+    configurations: Sequence[Configuration],
+    open_one: Callable[[Configuration], AbstractContextManager[tuple[Detector, Contender]]],
+) -> Iterator[tuple[Configuration, Detector, Contender]]:
+    """The first configuration that can be had here, open.
+
+    Raises:
+        SessionError: none can; the reason of the first.
+    """
+    reasons: list[SessionError] = []
+    with ExitStack() as stack:
+        for configuration in configurations:
+            try:
+                detector, contender = stack.enter_context(open_one(configuration))
+            except SessionError as error:
+                reasons.append(error)
+                continue
+            yield configuration, detector, contender
+            return
+    raise reasons[0]

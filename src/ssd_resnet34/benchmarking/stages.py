@@ -1,0 +1,118 @@
+"""Where the time of an image goes: decoding, preprocessing, network, postprocessing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from time import perf_counter
+from typing import Final
+
+from ..detector import Detector
+from ..vision.images import decode
+from .pairs import Clock, Percentiles, Ratio, percentiles, ratio
+
+STAGES: Final = ("decode", "preprocess", "network", "postprocess")
+
+BLOCK: Final = 2
+"""Images, for each stream, that one side of a pair takes."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Seconds of an image, encoded bytes to detections, and images a second.
+
+    Attributes:
+        stages: each of :data:`STAGES`, one image after another.
+        whole: their sum.
+        around: whole / network of the same image: 1 were there nothing but the network.
+        serial: images a second, one after another.
+        stream: images a second of ``Detector.stream`` once it runs, its first image left out.
+        overlap: stream throughput × network time, in pairs of neighbouring blocks: 1 where all
+            other stages vanish behind the network.
+    """
+
+    stages: dict[str, Percentiles]
+    whole: Percentiles
+    around: Ratio
+    serial: float
+    stream: float
+    overlap: Ratio
+
+
+def network_runs(pairs: int, streams: int = 1) -> int:
+    """Images that :func:`measure` runs, for a progress bar."""
+    return pairs * (BLOCK + streams * (1 + BLOCK)) + 1
+
+
+def measure(
+    detector: Detector,
+    pictures: Sequence[bytes],
+    pairs: int,
+    *,
+    clock: Clock = perf_counter,
+    on_image: Callable[[], None] = lambda: None,
+) -> Stages:
+    """Time the stages and the stream in turn, over the pictures again and again.
+
+    Args:
+        detector: the model, session and options to measure.
+        pictures: encoded images, at least one, that decoding accepts.
+        pairs: blocks of each of the two; a block of the stages is :data:`BLOCK` images.
+
+    Raises:
+        ImageError, SessionError: a picture is refused, the engine fails.
+    """
+    endless = cycle(pictures)
+    _one(detector, next(endless), clock)  # the first image pays for what is made once
+    on_image()
+    samples: list[tuple[float, ...]] = []
+    gaps: list[float] = []
+    times: list[tuple[float, float]] = []
+
+    def stages() -> float:
+        found = []
+        for picture in islice(endless, BLOCK):
+            found.append(_one(detector, picture, clock))
+            on_image()
+        samples.extend(found)
+        return sum(sample[STAGES.index("network")] for sample in found) / BLOCK
+
+    def stream() -> float:
+        streams = detector.session.streams
+        # The first images, one a stream, fill the pipeline; from then on it is in its stride.
+        count = streams * (1 + BLOCK)
+        ends = []
+        for _ in detector.stream(islice(endless, count)):
+            ends.append(clock())
+            on_image()
+        gaps.append((ends[-1] - ends[streams - 1]) / (count - streams))
+        return gaps[-1]
+
+    for number in range(pairs):
+        if number % 2:
+            gap, network = stream(), stages()
+        else:
+            network, gap = stages(), stream()
+        times.append((network, gap))
+    whole = [sum(sample) for sample in samples]
+    networks = [sample[STAGES.index("network")] for sample in samples]
+    return Stages(
+        {name: percentiles(sample[n] for sample in samples) for n, name in enumerate(STAGES)},
+        percentiles(whole),
+        ratio(list(zip(whole, networks, strict=True))),
+        1 / percentiles(whole).p50,
+        1 / percentiles(gaps).p50,
+        ratio(times),
+    )
+
+
+def _one(detector: Detector, picture: bytes, clock: Clock) -> tuple[float, float, float, float]:
+    """Seconds of each stage of one image: what ``Detector`` does, with a look at the clock."""
+    began = clock()
+    image = decode(picture, limits=detector.limits)
+    decoded = clock()
+    inputs = detector.model.preprocess(image)
+    ready = clock()
+    outputs = detector.session.run(inputs)
+    ran = clock()
+    detector.model.postprocess(outputs, None, **vars(detector.options), clip=True)
+    return decoded - began, ready - decoded, ran - ready, clock() - ran

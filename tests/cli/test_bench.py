@@ -1,0 +1,318 @@
+"""``ssd-resnet34 bench`` on fake engines: what it measures, refuses, and goes on without."""
+
+import importlib.metadata
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from command import Run
+from fake_engine import FakeEngine, FakeRunner
+from small_int8 import small_int8
+from small_network import small_onnx
+from ssd_resnet34.benchmarking import rates, start
+from ssd_resnet34.benchmarking.rates import Rate
+from ssd_resnet34.benchmarking.start import Start
+from ssd_resnet34.cli.terminal import progress
+from ssd_resnet34.errors import EngineUnavailable, SessionError
+from ssd_resnet34.runtime.engines import CompileRequest
+
+Picture = Callable[..., Path]
+
+
+class Broken(FakeEngine):
+    """Compiles, and fails when it runs."""
+
+    name = "broken"
+
+    def compile(self, model: bytes, request: CompileRequest) -> FakeRunner:
+        class Runner(FakeRunner):
+            def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+                raise SessionError("the engine lost its way; restart it")
+
+        return Runner(self, request)
+
+
+class Gone(FakeEngine):
+    name = "gone"
+
+    def precisions(self, device: str) -> Mapping[str, str]:
+        raise EngineUnavailable("gone is not installed: pip install 'gone'")
+
+
+@pytest.fixture(autouse=True)
+def engines(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``fake``, ``broken`` and ``gone`` besides the built-in ones; tables of 80 columns."""
+    del run  # it sets the entry points first, we replace them
+    found = importlib.metadata.entry_points
+    entries = [
+        SimpleNamespace(name=kind.name, value=kind.name, load=lambda kind=kind: kind)
+        for kind in (FakeEngine, Broken, Gone)
+    ]
+
+    def listed(**selection: Any) -> Any:
+        return entries if selection.get("group") == "ssd_resnet34.engines" else found(**selection)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", listed)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+Bench = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+@pytest.fixture
+def bench(run: Run, weights: Path) -> Bench:
+    """``bench("--configs", …)`` -> exit code, the JSON, stderr; two pairs, the fake network."""
+
+    def call(*words: str | Path) -> tuple[int, dict[str, Any], str]:
+        given = ["-w", weights] if "-w" not in words else []
+        result = run("bench", *given, "--threads", "1", "-n", "2", "--json", *words)
+        return result.code, json.loads(result.out or "{}"), result.err
+
+    return call
+
+
+def test_one_configuration_is_its_own_baseline_and_has_stages(bench: Bench) -> None:
+    code, report, err = bench("--configs", "fake")
+    assert code == 0
+    assert report["baseline"] == "fake:fp32:1:1"
+    (only,) = report["runs"]
+    assert set(only) == {
+        "name",
+        "engine",
+        "precision",
+        "reason",
+        "streams",
+        "batch",
+        "seconds",
+        "images_per_second",
+        "ratio",
+        "unavailable",
+        "fault",
+        "share",
+    }
+    assert only["ratio"]["pairs"] == 2
+    assert set(only["seconds"]) == {"p50", "p90", "p99", "samples"}
+    assert "the artifact is fp32" in only["reason"]
+    assert set(report["stages"]["stages"]) == {"decode", "preprocess", "network", "postprocess"}
+    assert report["stages"]["share"] is None  # no rates were asked for
+    assert report["machine"]["cpu"]["threads"] >= 1
+    assert report["machine"]["packages"]["numpy"]
+    assert report["peers"] == report["decoders"] == report["rates"] == report["starts"] == []
+    assert "2 pairs make no ratio to quote" in err
+
+
+def test_configurations_are_compared_with_the_baseline_that_was_named(bench: Bench) -> None:
+    code, report, _ = bench(
+        "--configs", "fake:fp32:1+2:1+3", "--baseline", "fake:fp32:1:3", "--no-stages"
+    )
+    assert code == 0
+    assert report["baseline"] == "fake:fp32:1:3"
+    names = [run["name"] for run in report["runs"]]
+    assert names == ["fake:fp32:1:3", "fake:fp32:1:1", "fake:fp32:2:1", "fake:fp32:2:3"]
+    assert report["stages"] is None
+    assert all(run["ratio"]["median"] > 0 for run in report["runs"])
+
+
+def test_what_cannot_be_had_is_a_row_and_the_baseline_the_first_that_works(bench: Bench) -> None:
+    code, report, err = bench("--configs", "gone,fake:bf16,fake,fake:int8", "--no-stages")
+    assert code == 0
+    assert report["baseline"] == "fake:fp32:1:1"
+    rows = {run["name"]: run["unavailable"] for run in report["runs"]}
+    assert "pip install 'gone'" in rows["gone:auto:1:1"]
+    assert "a fake has no bf16" in rows["fake:bf16:1:1"]
+    assert "--calibrate" in rows["fake:int8:1:1"]
+    assert "error" not in err
+
+
+def test_one_that_fails_is_named_with_code_1_and_the_others_are_measured(bench: Bench) -> None:
+    code, report, err = bench("--configs", "fake,broken,fake:fp32:1:2", "--no-stages")
+    assert code == 1
+    assert "broken:auto:1:1: the engine lost its way; restart it" in err
+    assert [bool(run["seconds"]) for run in report["runs"]] == [True, False, True]
+
+
+def test_a_named_baseline_that_cannot_be_had_is_an_error(bench: Bench) -> None:
+    code, _, err = bench("--configs", "fake", "--baseline", "gone")
+    assert code == 1
+    assert "pip install 'gone'" in err
+    code, _, err = bench("--configs", "fake", "--baseline", "broken")
+    assert code == 1
+    assert "lost its way" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--configs", "opnvino"), "engine 'opnvino' is unknown"),
+        (("--configs", "fake:int4"), "precision 'int4' is unknown"),
+        (("--baseline", "fake+gone"), "is 2 configurations; give one"),
+        (("--rates", "--device", "cuda"), "--rates measures the CPU, not cuda"),
+        (("--plot", "plot.svg"), "name a file that ends in .png"),
+        (("--plot", "no/such/plot.png"), "no such folder"),
+        (("--images", "-"), "name files, folders or globs"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_measured(
+    bench: Bench, words: tuple[str, ...], said: str
+) -> None:
+    code, report, err = bench("--configs", "fake", *words)
+    assert code == 2
+    assert said in err
+    assert not report
+
+
+def test_given_images_are_used_and_refused_ones_are_code_3(
+    bench: Bench, picture: Picture, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"not an image")
+    code, report, err = bench(
+        "--configs", "fake", "--images", tmp_path / "bad.jpg", "--images", picture()
+    )
+    assert code == 3
+    assert report["images"] == 1
+    assert report["refused_images"] == 1
+    assert "[unsupported_image]" in err
+    code, _, err = bench("--configs", "fake", "--images", tmp_path / "bad.jpg")
+    assert code == 1
+    assert "none of them can be read" in err
+
+
+def test_the_bar_may_share_the_terminal_with_what_comes_after_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    with progress("bar", 2, quiet=False, at_end=True) as ticker:
+        ticker.advance()
+    assert "bar" in capfd.readouterr().err
+    for at_end, quiet in ((True, True), (False, False)):
+        with progress("bar", 2, quiet=quiet, at_end=at_end) as ticker:
+            ticker.advance()
+        assert not capfd.readouterr().err
+
+
+def test_more_images_than_pairs_are_left_alone(bench: Bench, picture: Picture) -> None:
+    for n in range(3):
+        picture(f"p/{n}.png")
+    folder = picture("p/bad.jpg").parent
+    (folder / "z.jpg").write_bytes(b"would be refused, were it read")
+    code, report, _ = bench("--configs", "fake", "--images", folder, "--no-stages")
+    assert code == 0
+    assert report["images"] == 2
+
+
+def test_rates_give_each_run_its_share_and_the_stages_theirs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    known = [Rate("fp32", 50.0, 2), Rate("bf16", unavailable="none here"), Rate("int8", 100.0, 2)]
+    monkeypatch.setattr(rates, "measure", lambda *_, **__: known)
+    small = tmp_path / "small.onnx"
+    small.write_bytes(small_onnx())
+    code, report, _ = bench("-w", small, "--configs", "onnxruntime:fp32", "--rates")
+    assert code == 0
+    (only,) = report["runs"]
+    wanted = report["operations"] * only["images_per_second"] / 50e9
+    assert only["share"] == pytest.approx(wanted)
+    assert 0 < report["stages"]["share"] < 1
+    assert report["rates"][1]["unavailable"] == "none here"
+
+
+def test_weights_without_a_float_network_have_rates_and_no_share(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(rates, "measure", lambda *_, **__: [Rate("int8", 100.0, 2)])
+    small = tmp_path / "small.onnx"
+    small.write_bytes(small_int8())
+    code, report, _ = bench("-w", small, "--configs", "onnxruntime:int8", "--rates", "--no-stages")
+    assert code == 0
+    assert report["operations"] is None
+    assert report["runs"][0]["share"] is None
+
+
+def test_starts_are_of_each_engine_and_precision_that_ran(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[str, int, list[str]]] = []
+
+    def measured(name: str, words: list[str], runs: int, **_: Any) -> Start:
+        given.append((name, runs, words))
+        assert Path(words[4]).is_file()
+        return Start(name, 3.0, 1.0, 4e2, None, runs)
+
+    monkeypatch.setattr(start, "measure", measured)
+    code, report, _ = bench("--configs", "fake,fake:fp32:2,gone", "--start", "--no-stages")
+    assert code == 0
+    ((name, count, words),) = given
+    assert (name, count) == ("fake:fp32", 2)
+    assert words[-2:] == ["--threads", "1"]
+    assert report["starts"][0]["cold_peak"] == 400
+    monkeypatch.setattr(start, "measure", lambda name, *_, **__: Start(name, fault="it died"))
+    code, _, err = bench("--configs", "fake", "--start", "--no-stages")
+    assert code == 1
+    assert "fake:fp32: it died" in err
+
+
+def test_a_real_start_in_a_fresh_process(bench: Bench) -> None:
+    code, report, _ = bench("--configs", "onnxruntime:fp32", "--start", "--no-stages", "-n", "1")
+    assert code == 0
+    (found,) = report["starts"]
+    assert found["runs"] == 1
+    assert min(found["cold"], found["warm"]) > 0
+
+
+def test_peers_that_are_missing_say_how_to_install_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("torch", "furiosa_native_postprocess"):
+        monkeypatch.setitem(sys.modules, package, None)
+    code, report, _ = bench("--configs", "fake", "--peers", "--no-stages")
+    assert code == 0
+    published, eager = report["peers"]
+    assert published["ratio"]["pairs"] == 2
+    assert "pip install 'ssd-resnet34[torch]'" in eager["unavailable"]
+    assert [run["name"] for run in report["decoders"]] == [
+        "ssd-resnet34",
+        "furiosa-native-postprocess",
+        "literal",
+    ]
+    assert [run["name"] for run in report["roads"]] == ["ssd-resnet34", "literal"]
+
+
+def test_everything_fits_80_columns_and_the_plot_is_written(
+    run: Run, weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for package in ("torch", "furiosa_native_postprocess"):
+        monkeypatch.setitem(sys.modules, package, None)
+    known = [Rate("fp32", 50.0, 2), Rate("bf16", unavailable="none here"), Rate("int8", 1e4, 2)]
+    monkeypatch.setattr(rates, "measure", lambda *_, **__: known)
+    monkeypatch.setattr(start, "measure", lambda name, *_, **__: Start(name, 13.0, 1.0, 400.0))
+    words = [
+        "--configs",
+        "fake,onnxruntime:fp32+bf16:2:16,gone,broken",
+        "--plot",
+        tmp_path / "p.png",
+    ]
+    parts = ["--rates", "--start", "--peers", "-n", "1"]
+    result = run("bench", "-w", weights, "--threads", "1", *words, *parts)
+    assert result.code == 1  # broken is broken
+    assert all(len(line) <= 80 for line in result.out.splitlines())
+    for text in (
+        "onnxruntime:fp32:2:16",
+        "furiosa-native-postprocess",
+        "onnxruntime, published",
+        "postprocess",
+        "all stages",
+        "beyond the network, s",
+        "pip install",
+    ):
+        assert text in result.out
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.format == "PNG"
