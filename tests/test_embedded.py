@@ -12,8 +12,9 @@ from ssd_resnet34.contract import COCO
 from ssd_resnet34.evaluation.agreement import match
 from ssd_resnet34.weights import embedded
 
-FOUND_AT_LEAST = 8
-"""Objects of the sample's twelve that version 1 must find; the model card has the exact number."""
+FOUND_AT_LEAST = 9
+"""Objects of the sample's twelve that version 2 must find; int8 and other CPUs may move one; the model card has
+the exact number."""
 
 
 @pytest.fixture(scope="module")
