@@ -13,8 +13,8 @@ from ssd_resnet34.evaluation.agreement import match
 from ssd_resnet34.weights import embedded
 
 FOUND_AT_LEAST = 9
-"""Objects of the sample's twelve that version 2 must find; int8 and other CPUs may move one; the model card has
-the exact number."""
+"""Objects of the sample's twelve that must be found; the model card has the exact number, which
+int8 and other CPUs may move by one."""
 
 
 @pytest.fixture(scope="module")
