@@ -61,7 +61,7 @@ def test_it_learns_a_convolution() -> None:
         x = torch.randn(4, 3, 8, 8)
         loss = (wanted(x) - found(x)).square().mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] / 10
