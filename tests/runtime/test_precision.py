@@ -19,7 +19,7 @@ def on(monkeypatch: pytest.MonkeyPatch, *features: str, vendor: str = "Authentic
     ("features", "artifact", "table", "want", "reason"),
     [
         (("avx512_vnni",), "int8", ALL, "int8", "the artifact is int8"),
-        (("avx2",), "int8", ALL, "int8", "fp32 artifact is faster"),
+        (("avx2",), "int8", ALL, "int8", "no 8-bit dot products"),
         (("avx512_vnni", "avx512_bf16"), "fp32", ALL, "bf16", "bf16 is fast here"),
         (("avx2",), "fp32", ALL, "fp32", "bf16 is not faster"),
         (("avx512_bf16",), "fp32", NO_BF16, "fp32", "it has none"),

@@ -95,7 +95,7 @@ def choose(
     if artifact == "int8":
         _check_engine("int8", engine, table)
         slow = device == "cpu" and not cpu.has_int8(found)
-        suffix = "; this CPU has no 8-bit dot products: the fp32 artifact is faster" if slow else ""
+        suffix = "; this CPU has no 8-bit dot products, so bench fp32 too" if slow else ""
         return Choice("int8", f"the artifact is int8{suffix}")
     reason = table.get("bf16", f"{engine} has no bf16")
     if not reason and device == "cpu" and not cpu.has_fast_bf16(found, cpu.vendor()):
