@@ -311,7 +311,7 @@ def test_everything_fits_80_columns_and_the_plot_is_written(
         "postprocess",
         "all stages",
         "beyond the network, s",
-        "pip install",
+        "pip",  # the command follows, folded where the numbers' columns leave room
     ):
         assert text in result.out
     with Image.open(tmp_path / "p.png") as picture:
