@@ -6,6 +6,7 @@ the same way. Landscapes and drawings have seeds of their own: none of the sampl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
@@ -15,9 +16,8 @@ from ssd_resnet34.contract import INPUT_SIZE
 from ssd_resnet34.training.camera import photographed
 from ssd_resnet34.training.canvas import Canvas, Image
 from ssd_resnet34.training.landscape import HEIGHT, WIDTH, landscape
-from ssd_resnet34.training.objects import DRAWERS
 from ssd_resnet34.training.sample import post
-from ssd_resnet34.training.scenes import Scene, cast_shadow, find_place, object_sprite
+from ssd_resnet34.training.scenes import NAMES, Scene, cast_shadow, find_place, object_sprite
 
 STREAM = 3
 """First number of every seed; training scenes begin with 1 or 2."""
@@ -32,11 +32,10 @@ _SERVES = 6
 _SQUEEZE = HEIGHT / WIDTH
 
 
-def park_scene(seed: int, number: int) -> Scene:
-    """A scene of 1200×1200 pixels; a pure function of its two numbers."""
+def park_scene(seed: int, number: int, names: Sequence[str] = NAMES) -> Scene:
+    """A scene of 1200×1200 pixels; a pure function of its arguments."""
     rng = np.random.Generator(np.random.PCG64((STREAM, seed, number)))
     canvas = Canvas(_ground(rng, _landscape(seed, number // _SERVES)))
-    names = sorted(DRAWERS)
     labels: list[str] = []
     count = int(rng.integers(8, 17))
     for side in sorted(SIDES[0] * (SIDES[1] / SIDES[0]) ** rng.random(count), reverse=True):

@@ -29,6 +29,7 @@ from ssd_resnet34.training.canvas import (
 from ssd_resnet34.training.distractors import distractor
 from ssd_resnet34.training.objects import DRAWERS
 
+NAMES = tuple(sorted(DRAWERS))
 NEVER_MIRRORED = frozenset({"stop sign", "clock"})
 FREELY_TURNED = frozenset({"sports ball", "orange", "kite"})
 TRUE_COLOURED = frozenset({"stop sign", "orange", "traffic light"})
@@ -253,13 +254,15 @@ def render_scene(
     objects: tuple[int, int] = (8, 16),
     sides: tuple[int, int] = (24, 900),
     max_occlusion: float = 0.4,
+    names: Sequence[str] = NAMES,
 ) -> Scene:
     """Render the scene of a seed.
 
     ``size`` is the side of the picture and ``sides`` the range of the objects' longest sides, all
     in pixels; ``objects`` is the range (both ends included) of their number; no object is hidden
-    by more than ``max_occlusion`` of its area.  Raises ``ValueError`` for ranges that cannot be
-    met and ``RuntimeError`` if the picture is too small for the least number of objects.
+    by more than ``max_occlusion`` of its area; ``names`` are the categories, one that occurs twice
+    being drawn twice as often.  Raises ``ValueError`` for ranges that cannot be met and
+    ``RuntimeError`` if the picture is too small for the least number of objects.
     """
     if not 1 <= objects[0] <= objects[1] <= 200:
         raise ValueError(f"objects must be an increasing range within 1..200, not {objects}")
@@ -269,7 +272,6 @@ def render_scene(
         raise ValueError(f"max_occlusion must be in 0..1, not {max_occlusion}")
     rng = np.random.Generator(np.random.PCG64(seed))
     canvas = Canvas(background(rng, size))
-    names = tuple(sorted(DRAWERS))
     labels: list[str] = []
     clutter = int(rng.integers(0, 13))
     behind = int(rng.binomial(clutter, 0.55))
