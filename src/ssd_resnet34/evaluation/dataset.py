@@ -1,0 +1,243 @@
+"""COCO annotations, read once and checked: what all numbers of an evaluation are about."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, TypeGuard
+
+from ..errors import UsageError
+
+_MEND: Final = "give a COCO JSON file with images, annotations and categories"
+
+_SHOWN: Final = 5
+"""Ids that a message names before it says how many more there are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and what is known to be in them.
+
+    Attributes:
+        path: the file, as it was named.
+        images: in the order of the file, which is what a MLPerf log counts by: ``id``,
+            ``file_name``, ``width``, ``height`` (pixels).
+        annotations: in the order of the file: ``id``, ``image_id``, ``category_id``, ``bbox``
+            (left, top, width, height, pixels), ``area``, ``iscrowd`` (0 or 1), and ``ignore`` (0
+            or 1; 1 for what the file calls ``ignore`` or ``difficult``): finding such an object
+            is neither right nor wrong.
+        categories: ``id`` and ``name``, in the order of the file.
+        warnings: what was left out or filled in, a sentence each.
+    """
+
+    path: str
+    images: tuple[Mapping[str, Any], ...]
+    annotations: tuple[Mapping[str, Any], ...]
+    categories: tuple[Mapping[str, Any], ...]
+    warnings: tuple[str, ...] = ()
+
+    def ids(self) -> tuple[int, ...]:
+        """Every image's id, in the order of the file."""
+        return tuple(image["id"] for image in self.images)
+
+    def ids_by_name(self) -> dict[str, int]:
+        """Image ids by file name: as the file has it, and by its last part where that is unique."""
+        last = Counter(_last(image["file_name"]) for image in self.images)
+        unique = {
+            name: image["id"]
+            for image in self.images
+            if last[name := _last(image["file_name"])] == 1
+        }
+        return unique | {image["file_name"]: image["id"] for image in self.images}
+
+    def labels(self) -> dict[int, str]:
+        """Category id -> name."""
+        return {category["id"]: category["name"] for category in self.categories}
+
+    def labelled(self) -> tuple[int, ...]:
+        """Ids of the categories that are annotated at all, ascending.
+
+        A set that lists 80 categories and labels 20 of them says nothing of the other 60: they
+        are unlabelled, not absent.
+        """
+        return tuple(sorted({one["category_id"] for one in self.annotations}))
+
+    def only(self, image_ids: Iterable[int]) -> "Dataset":
+        """The same set with these images alone, still in the order of the file."""
+        wanted = set(image_ids)
+        return replace(
+            self,
+            images=tuple(one for one in self.images if one["id"] in wanted),
+            annotations=tuple(one for one in self.annotations if one["image_id"] in wanted),
+        )
+
+
+def read(path: str | PathLike[str]) -> Dataset:
+    """COCO annotations from a JSON file.
+
+    Entries without a box are left out and counted in ``warnings``; an ``area`` that is missing
+    becomes that of the box.
+
+    Raises:
+        UsageError: not readable; not COCO annotations; an id or a file name twice; an annotation
+            of an unknown image or category, or with a box that is none; no annotation at all.
+    """
+    name = fspath(path)
+    document = _document(name)
+    images = [_image(name, n, entry) for n, entry in enumerate(_entries(name, document, "images"))]
+    categories = [
+        _category(name, n, entry) for n, entry in enumerate(_entries(name, document, "categories"))
+    ]
+    for what, values in (
+        ("image id", [image["id"] for image in images]),
+        ("image file_name", [image["file_name"] for image in images]),
+        ("category id", [category["id"] for category in categories]),
+    ):
+        _check_unique(name, what, values)
+    entries = _entries(name, document, "annotations")
+    annotations, warnings = _annotations(name, entries)
+    _check_unique(name, "annotation id", [one["id"] for one in annotations])
+    for field, known in (("image_id", images), ("category_id", categories)):
+        _check_known(name, annotations, field, {one["id"] for one in known})
+    if not annotations:
+        raise UsageError(f"{name}: no annotation with a box, so nothing can be scored; {_MEND}")
+    return Dataset(name, tuple(images), tuple(annotations), tuple(categories), tuple(warnings))
+
+
+def _document(name: str) -> Mapping[str, Any]:
+    try:
+        document = json.loads(Path(name).read_bytes())
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read ({error.strerror or error}); {_MEND}") from error
+    except (ValueError, RecursionError) as error:  # ValueError: also a NUL in the name
+        raise UsageError(f"{name}: not JSON, or cut short ({error}); {_MEND}") from error
+    if not isinstance(document, dict):
+        raise UsageError(f"{name}: no COCO annotations but a {type(document).__name__}; {_MEND}")
+    return document
+
+
+def _entries(name: str, document: Mapping[str, Any], what: str) -> list[Mapping[str, Any]]:
+    entries = document.get(what)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UsageError(f"{name}: no COCO annotations, it has no list of {what}; {_MEND}")
+    if not entries:
+        raise UsageError(f"{name}: its list of {what} is empty; {_MEND}")
+    return entries
+
+
+def _image(name: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:
+    if not _is_id(entry.get("id")) or not isinstance(entry.get("file_name"), str):
+        raise UsageError(f"{name}: image {number} of the list has no id and file_name; {_MEND}")
+    if not all(_is_id(size := entry.get(side)) and size > 0 for side in ("width", "height")):
+        raise UsageError(
+            f"{name}: image {entry['id']} has no width and height in pixels; add them to its entry"
+        )
+    return {key: entry[key] for key in ("id", "file_name", "width", "height")}
+
+
+def _category(name: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:
+    if not _is_id(entry.get("id")) or not isinstance(entry.get("name"), str):
+        raise UsageError(f"{name}: category {number} of the list has no id and name; {_MEND}")
+    return {"id": entry["id"], "name": entry["name"]}
+
+
+def _annotations(
+    name: str, entries: Sequence[Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The entries with a box, checked and filled in; and what to warn of."""
+    made = []
+    boxless = no_area = empty = 0
+    for number, entry in enumerate(entries):
+        if not all(_is_id(entry.get(key)) for key in ("id", "image_id", "category_id")):
+            raise UsageError(
+                f"{name}: annotation {number} of the list has no id, image_id and category_id; "
+                f"{_MEND}"
+            )
+        if not entry.get("bbox"):
+            boxless += 1
+            continue
+        box = _box(name, entry["id"], entry["bbox"])
+        area = entry.get("area")
+        if not _is_number(area):
+            no_area += 1
+            area = box[2] * box[3]
+        empty += box[2] == 0 or box[3] == 0
+        made.append(
+            {
+                "id": entry["id"],
+                "image_id": entry["image_id"],
+                "category_id": entry["category_id"],
+                "bbox": box,
+                "area": area,
+                "iscrowd": int(bool(entry.get("iscrowd"))),
+                "ignore": int(bool(entry.get("ignore")) or bool(entry.get("difficult"))),
+            }
+        )
+    warnings = [
+        f"{count} of {len(entries)} annotations {what}"
+        for count, what in (
+            (boxless, "have no box and are left out"),
+            (empty, "have a box of no area, which no detection can match"),
+            (no_area, "have no area; that of the box decides between small, medium and large"),
+        )
+        if count
+    ]
+    return made, warnings
+
+
+def _box(name: str, number: int, value: Any) -> list[float]:
+    """left, top, width, height, as they stand."""
+    if not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
+        raise UsageError(
+            f"{name}: annotation {number} has the bbox {value!r:.60}; give left, top, width, height"
+        )
+    if value[2] < 0 or value[3] < 0:
+        raise UsageError(
+            f"{name}: annotation {number} has the bbox {value}: a negative size; COCO's is left, "
+            "top, width, height, not two corners"
+        )
+    return value
+
+
+def _is_id(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return (_is_id(value) or isinstance(value, float)) and math.isfinite(value)
+
+
+def _last(file_name: str) -> str:
+    return PurePosixPath(file_name).name
+
+
+def _check_unique(name: str, what: str, values: Sequence[Hashable]) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise UsageError(
+            f"{name}: {what} {some(twice)} more than once; ids must be unique: repair the file, or "
+            "number the entries again"
+        )
+
+
+def _check_known(
+    name: str, annotations: Sequence[Mapping[str, Any]], field: str, known: set[int]
+) -> None:
+    unknown = sorted({one[field] for one in annotations} - known)
+    if unknown:
+        what = field.removesuffix("_id")
+        count = sum(one[field] in set(unknown) for one in annotations)
+        raise UsageError(
+            f"{name}: {count} annotations are of {what} {some(unknown)}, which the file does not "
+            f"list; add it, or remove those annotations"
+        )
+
+
+def some(values: Sequence[Any]) -> str:
+    """The first few of ``values``, and how many more there are."""
+    shown = ", ".join(f"{value}" for value in values[:_SHOWN])
+    more = len(values) - _SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
