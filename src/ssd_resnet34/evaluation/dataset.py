@@ -9,6 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeGuard
 
+from ..contract import Contract
 from ..errors import UsageError
 
 _MEND: Final = "give a COCO JSON file with images, annotations and categories"
@@ -107,6 +108,42 @@ def read(path: str | PathLike[str]) -> Dataset:
     return Dataset(name, tuple(images), tuple(annotations), tuple(categories), tuple(warnings))
 
 
+def scored_categories(dataset: Dataset, contract: Contract) -> tuple[tuple[int, ...], list[str]]:
+    """The categories that a model can be scored on: those that the set labels and the model knows.
+
+    A category counts as known where its id and its name both are the model's.
+
+    Returns:
+        Their ids, ascending; and the names of those that the model does not know at all, which
+        have no part in the numbers.
+
+    Raises:
+        UsageError: the ids or the names mean something else to the model, or none is known.
+    """
+    labels = dataset.labels()
+    by_id = {one.category_id: one.label for one in contract.categories}
+    by_label = {one.label: one.category_id for one in contract.categories}
+    known, unknown, contradictions = [], [], []
+    for category in dataset.labelled():
+        label = labels[category]
+        if by_id.get(category) == label:
+            known.append(category)
+        elif category in by_id:
+            contradictions.append(f"{category} is {label!r}, the model's is {by_id[category]!r}")
+        elif label in by_label:
+            contradictions.append(f"{label!r} is {category}, the model's is {by_label[label]}")
+        else:
+            unknown.append(label)
+    if contradictions or not known:
+        found = contradictions or [f"none of {some(unknown)} is a class of the model"]
+        raise UsageError(
+            f"{dataset.path}: its categories are not the model's: {'; '.join(found[:3])}"
+            f"{'; …' if len(found) > 3 else ''}. Give annotations with the model's ids and names, "
+            "or the weights that were trained for these"
+        )
+    return tuple(known), unknown
+
+
 def _document(name: str) -> Mapping[str, Any]:
     try:
         document = json.loads(Path(name).read_bytes())
@@ -129,9 +166,9 @@ def _entries(name: str, document: Mapping[str, Any], what: str) -> list[Mapping[
 
 
 def _image(name: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:
-    if not _is_id(entry.get("id")) or not isinstance(entry.get("file_name"), str):
+    if not is_id(entry.get("id")) or not isinstance(entry.get("file_name"), str):
         raise UsageError(f"{name}: image {number} of the list has no id and file_name; {_MEND}")
-    if not all(_is_id(size := entry.get(side)) and size > 0 for side in ("width", "height")):
+    if not all(is_id(size := entry.get(side)) and size > 0 for side in ("width", "height")):
         raise UsageError(
             f"{name}: image {entry['id']} has no width and height in pixels; add them to its entry"
         )
@@ -139,7 +176,7 @@ def _image(name: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _category(name: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:
-    if not _is_id(entry.get("id")) or not isinstance(entry.get("name"), str):
+    if not is_id(entry.get("id")) or not isinstance(entry.get("name"), str):
         raise UsageError(f"{name}: category {number} of the list has no id and name; {_MEND}")
     return {"id": entry["id"], "name": entry["name"]}
 
@@ -151,7 +188,7 @@ def _annotations(
     made = []
     boxless = no_area = empty = 0
     for number, entry in enumerate(entries):
-        if not all(_is_id(entry.get(key)) for key in ("id", "image_id", "category_id")):
+        if not all(is_id(entry.get(key)) for key in ("id", "image_id", "category_id")):
             raise UsageError(
                 f"{name}: annotation {number} of the list has no id, image_id and category_id; "
                 f"{_MEND}"
@@ -161,7 +198,7 @@ def _annotations(
             continue
         box = _box(name, entry["id"], entry["bbox"])
         area = entry.get("area")
-        if not _is_number(area):
+        if not is_number(area):
             no_area += 1
             area = box[2] * box[3]
         empty += box[2] == 0 or box[3] == 0
@@ -190,7 +227,7 @@ def _annotations(
 
 def _box(name: str, number: int, value: Any) -> list[float]:
     """left, top, width, height, as they stand."""
-    if not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
+    if not isinstance(value, list) or len(value) != 4 or not all(map(is_number, value)):
         raise UsageError(
             f"{name}: annotation {number} has the bbox {value!r:.60}; give left, top, width, height"
         )
@@ -202,12 +239,12 @@ def _box(name: str, number: int, value: Any) -> list[float]:
     return value
 
 
-def _is_id(value: Any) -> TypeGuard[int]:
+def is_id(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
-    return (_is_id(value) or isinstance(value, float)) and math.isfinite(value)
+def is_number(value: Any) -> bool:
+    return (is_id(value) or isinstance(value, float)) and math.isfinite(value)
 
 
 def _last(file_name: str) -> str:
