@@ -101,6 +101,11 @@ def match(
     """Pairs (position in reference, position in found) of the same class, best IoU first."""
     overlaps = pairwise_iou(reference.boxes, found.boxes)
     overlaps[reference.indices[:, None] != found.indices[None]] = -1
+    return one_to_one(overlaps, iou)
+
+
+def one_to_one(overlaps: NDArray[np.float64], iou: float = MATCH_IOU) -> list[tuple[int, int]]:
+    """Pairs (row, column) of an (n, m) table of IoU, best first: each row and column once."""
     left: set[int] = set()
     right: set[int] = set()
     pairs = []

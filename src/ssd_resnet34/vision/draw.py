@@ -5,7 +5,7 @@ import html
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -32,6 +32,7 @@ DRAWN_THRESHOLD: Final = 0.3
 _GOLDEN_RATIO: Final = (math.sqrt(5) - 1) / 2
 _HTML_WIDTH: Final = 640
 _HTML_ROWS: Final = 20
+_JPEG_QUALITY: Final = 85
 
 
 def colour_of(index: int) -> RGB:
@@ -331,18 +332,31 @@ def to_html(detections: Detections) -> str:
 
 
 def _html_picture(detections: Detections) -> str:
-    from .images import decode
-
     # A view never fails because a file was moved: is_file also keeps it from waiting on a pipe.
     try:
         if not detections.image or not Path(detections.image).is_file():
             return ""
-        pixels = decode(detections.image).pixels
+        small = shrink(detections.image, _HTML_WIDTH)
     except (SSDResNet34Error, OSError, ValueError):
         return ""
-    small = _to_pil(pixels)
-    small.thumbnail((_HTML_WIDTH, _HTML_WIDTH))
+    return f'<img src="{jpeg_uri(draw(small, detections))}" alt="detections drawn">'
+
+
+def shrink(image: Any, side: int) -> "PILImage":
+    """Any image source as a PIL image of mode RGB, its longer side at most ``side`` pixels.
+
+    Raises:
+        ImageError: the image is refused.
+    """
+    from .images import decode
+
+    small = _to_pil(decode(image).pixels)
+    small.thumbnail((side, side))
+    return small
+
+
+def jpeg_uri(picture: "PILImage") -> str:
+    """The picture inside a ``data:`` address, for a page that is one file."""
     buffer = io.BytesIO()
-    draw(small, replace(detections, image="")).save(buffer, "JPEG", quality=85)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f'<img src="data:image/jpeg;base64,{data}" alt="detections drawn">'
+    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
