@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import SSDResNet34Error, UsageError
-from . import bench, check, compile, detect, export, info, weights
+from . import bench, check, compile, detect, eval, export, info, weights
 from .terminal import complain
 
 DONE: Final = 0
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("detect", epilog=detect.EXAMPLES)(detect.detect)
 app.command("compile", epilog=compile.EXAMPLES)(compile.compile_)
 app.command("check", epilog=check.EXAMPLES)(check.check)
+app.command("eval", epilog=eval.EXAMPLES)(eval.eval_)
 app.command("bench", epilog=bench.EXAMPLES)(bench.bench)
 app.command("export", epilog=export.EXAMPLES)(export.export)
 app.command("info", epilog=info.EXAMPLES)(info.info)

@@ -66,6 +66,12 @@ class Dataset:
         """
         return tuple(sorted({one["category_id"] for one in self.annotations}))
 
+    def annotated(self) -> tuple[int, ...]:
+        """Ids of the images with an annotation, in the order of the file: what the PyTorch profile
+        of MLPerf's reference runs, 4952 of COCO's 5000."""
+        some_in = {one["image_id"] for one in self.annotations}
+        return tuple(one for one in self.ids() if one in some_in)
+
     def only(self, image_ids: Iterable[int]) -> "Dataset":
         """The same set with these images alone, still in the order of the file."""
         wanted = set(image_ids)

@@ -30,16 +30,18 @@ class HeadFiles:
     *heads)``); floats, NCHW, with a batch axis of 1 or without.
     """
 
-    name: Final = "heads"
+    def __init__(self, folder: Path, contract: Contract = COCO, name: str = "") -> None:
+        """``contract`` is that of the model which gave the heads, its classes and its priors;
+        ``name`` is the model's."""
+        self.folder, self.contract, self.name = folder, contract, name
 
-    def __init__(self, folder: Path, contract: Contract = COCO) -> None:
-        """``contract`` is that of the model which gave the heads: its classes and its priors."""
-        self.folder = folder
-        self.contract = contract
+    @property
+    def what(self) -> str:
+        return f"heads in {self.folder}"
 
     @property
     def key(self) -> Mapping[str, Any]:
-        return {"folder": str(self.folder.resolve())}
+        return {"heads": str(self.folder.resolve()), "lineage": self.contract.lineage}
 
     @property
     def workers(self) -> int:

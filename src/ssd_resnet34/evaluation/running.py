@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import __version__
 from ..contract import INPUT_SIZE, Contract
-from ..errors import ImageError, UnreadableFile
+from ..errors import ImageError, UnreadableFile, UsageError
 from ..model import SSDResNet34
 from ..runtime.engines import version_of
 from ..runtime.pipeline import overlapped
@@ -52,7 +52,12 @@ class Heads(Protocol):
 
     @property
     def name(self) -> str:
-        """What made the heads, for reports."""
+        """The model that made the heads."""
+        ...
+
+    @property
+    def what(self) -> str:
+        """What the heads are, in words."""
         ...
 
     @property
@@ -107,8 +112,13 @@ class Network:
         return self.model.name
 
     @property
+    def what(self) -> str:
+        return f"{self.name}, {self.session.precision} in {self.session.engine}"
+
+    @property
     def key(self) -> Mapping[str, Any]:
         return {
+            "weights": self.name,
             "artifact": self.session.sha256,
             "engine": f"{self.session.engine} {version_of(self.session.engine)}",
             "precision": self.session.precision,
@@ -157,6 +167,27 @@ def find(folder: Path, file_name: str) -> Path:
     raise UnreadableFile(
         f"{printable(str(folder / name.name))}: missing; put the image there, or name the folder "
         "that holds it"
+    )
+
+
+def check_any(find: Callable[[Entry], Path], folder: Path, dataset: Dataset) -> None:
+    """Refuse a wrong folder at once, instead of every image in its turn.
+
+    Raises:
+        UsageError: ``find`` knows none of the images; ``folder`` is where it looked.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; name the one with the files of the images")
+    for entry in dataset.images:
+        try:
+            find(entry)
+        except UnreadableFile as error:
+            first = error
+        else:
+            return
+    raise UsageError(
+        f"{folder}: has none of the {len(dataset.images)} images of {dataset.path}; the last one "
+        f"looked for: {first}"
     )
 
 

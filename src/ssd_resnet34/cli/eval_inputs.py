@@ -1,0 +1,168 @@
+"""What ``eval`` scores: a file of predictions, or what a run over the images finds."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import UsageError
+from ..evaluation import predictions as prediction_files
+from ..evaluation.accuracy_log import Numbering
+from ..evaluation.dataset import Dataset, scored_categories, some
+from ..evaluation.journal import Journal
+from ..evaluation.running import Done, Heads, Run, Settings, run
+from ..vision.detections import Detections
+from .terminal import complain, progress
+
+NAMED: Final = 20
+"""Refused images that have a line each on stderr; the page and --json have all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Predictions to score.
+
+    Attributes:
+        results: COCO results of these images and categories.
+        image_ids: the images that have predictions, in the order of the annotations.
+        category_ids: the categories to score.
+        what: where they come from, in words.
+        facts: the same as name -> value.
+        refused: image name -> why it has none.
+        notes: what a reader must know, a sentence each.
+        seconds: of one image, None where nothing was run.
+        detections: by image id, where they can be saved.
+    """
+
+    results: list[dict[str, Any]]
+    image_ids: tuple[int, ...]
+    category_ids: tuple[int, ...]
+    what: str
+    facts: Mapping[str, Any]
+    refused: Mapping[str, str]
+    notes: Sequence[str]
+    seconds: float | None = None
+    detections: Mapping[int, Detections] | None = None
+
+
+def from_file(path: Path, whole: Dataset, dataset: Dataset, numbering: Numbering | None) -> Given:
+    """Predictions of a file for the images of ``dataset``, a part of ``whole``.
+
+    Raises:
+        UsageError: the file is refused, or has none of the images.
+    """
+    found = prediction_files.read(path, whole, order=dataset.ids(), numbering=numbering)
+    covered = set(dataset.ids() if found.image_ids is None else found.image_ids)
+    refused = {
+        image["file_name"]: f"{image['file_name']}: not in {path}"
+        for image in dataset.images
+        if image["id"] not in covered
+    }
+    refused |= {name: f"{name}: in {path}, but not in the annotations" for name in found.unknown}
+    ids = tuple(one for one in dataset.ids() if one in covered)
+    if not ids:
+        raise UsageError(f"{path}: holds none of the {len(dataset.images)} chosen images")
+    for number, reason in enumerate(refused.values()):
+        _complain_of(number, reason)
+    _count_rest(refused)
+    categories = whole.labelled()
+    return Given(
+        results=_within(found.results, ids, categories),
+        image_ids=ids,
+        category_ids=categories,
+        what=f"{path}, {found.form}",
+        facts={"predictions": str(path), "form": found.form},
+        refused=refused,
+        notes=[*_left_out(refused), *found.warnings, *_unlabelled(dataset, categories)],
+    )
+
+
+def from_run(
+    heads: Heads,
+    dataset: Dataset,
+    settings: Settings,
+    journal: Journal,
+    quiet: bool,
+) -> Given:
+    """What the network, or heads that were kept, find in the images of ``dataset``.
+
+    Raises:
+        UsageError: a setting out of range; other categories than the model's; no image at all.
+    """
+    categories, strange = scored_categories(dataset, heads.contract)
+    refused: dict[str, str] = {}
+    began = time.perf_counter()
+    with progress("eval", len(dataset.images), quiet=quiet, at_end=True) as ticker:
+
+        def on_image(done: Done) -> None:
+            ticker.advance()
+            if done.error is not None:
+                _complain_of(len(refused), f"{done.error} [{done.error.code}]")
+                refused[done.entry["file_name"]] = str(done.error)
+
+        made = run(heads, dataset, journal, settings, on_image=on_image)
+    fresh = len(made.detections) - made.resumed
+    seconds = (time.perf_counter() - began) / fresh if fresh else None
+    _count_rest(refused)
+    if not made.detections:
+        raise UsageError(f"{dataset.path}: none of its {len(dataset.images)} images can be used")
+    ids = tuple(made.detections)
+    return Given(
+        results=_within(made.results(), ids, categories),
+        image_ids=ids,
+        category_ids=categories,
+        what=heads.what,
+        facts={**heads.key, **asdict(settings)},
+        refused=refused,
+        notes=[*_left_out(refused), *_notes(made, strange), *_unlabelled(dataset, categories)],
+        seconds=seconds,
+        detections=made.detections,
+    )
+
+
+def _within(
+    results: Sequence[dict[str, Any]], image_ids: Sequence[int], category_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    images, categories = set(image_ids), set(category_ids)
+    return [
+        one for one in results if one["image_id"] in images and one["category_id"] in categories
+    ]
+
+
+def _notes(made: Run, strange: Sequence[str]) -> list[str]:
+    notes = []
+    if made.resumed:
+        notes.append(f"{made.resumed} images were done by an earlier run that was stopped")
+    if made.resized:
+        (name, (width, height)), *_ = made.resized.items()
+        notes.append(
+            f"{len(made.resized)} images have another size than their annotations say ({name} has "
+            f"{width}×{height}), so that their boxes do not fit"
+        )
+    if strange:
+        notes.append(f"the model has no {some(strange)}, which are left out of all numbers")
+    return notes
+
+
+def _unlabelled(dataset: Dataset, categories: Sequence[int]) -> list[str]:
+    if len(categories) == len(dataset.categories):
+        return []
+    return [
+        f"scored on {len(categories)} of the {len(dataset.categories)} categories: the annotations "
+        "have no object of the others, which are unlabelled, or absent"
+    ]
+
+
+def _complain_of(number: int, reason: str) -> None:
+    if number < NAMED:
+        complain(reason, "refused")
+
+
+def _count_rest(refused: Mapping[str, str]) -> None:
+    if len(refused) > NAMED:
+        complain(f"and {len(refused) - NAMED} more; --json names all", "refused")
+
+
+def _left_out(refused: Mapping[str, str]) -> list[str]:
+    return [f"{len(refused)} images are left out of all numbers"] if refused else []

@@ -1,0 +1,106 @@
+"""What ``ssd-resnet34 eval`` says on the terminal and to machines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..evaluation import page
+from ..evaluation.bootstrap import CONFIDENCE, Interval
+from ..evaluation.coco import SIZES, UNDEFINED, Evaluation
+from ..evaluation.dataset import Dataset
+from ..evaluation.report import MEANINGS
+from .eval_inputs import Given
+from .terminal import printable, show_table
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What one evaluation has to tell.
+
+    Attributes:
+        dataset: the annotations of the images that were scored.
+        given: the predictions, and where they come from.
+        evaluation: of both.
+        intervals: of AP and AP50.
+    """
+
+    dataset: Dataset
+    given: Given
+    evaluation: Evaluation
+    intervals: Mapping[str, Interval]
+
+
+def describe(found: Found) -> dict[str, Any]:
+    """Plain values for JSON; numbers that are undefined are None."""
+    scores = found.evaluation.scores
+
+    def known(value: float) -> float | None:
+        return None if value == UNDEFINED else value
+
+    return {
+        "annotations": found.dataset.path,
+        "evaluated": found.given.what,
+        "settings": dict(found.given.facts),
+        "images": scores.images,
+        "objects": sum(one.truths for one in scores.classes.values()),
+        "detections": len(found.given.results),
+        "numbers": {name: known(value) for name, value in scores.numbers.items()},
+        "intervals": {
+            "confidence": CONFIDENCE,
+            **{
+                name: {"low": known(one.low), "high": known(one.high)}
+                for name, one in found.intervals.items()
+            },
+        },
+        "classes": [
+            {
+                "category_id": category,
+                "label": one.label,
+                "objects": one.truths,
+                "AP": known(one.ap),
+                "AP50": known(one.ap50),
+                "AR100": known(one.ar),
+                **{f"AP {size}": known(one.sizes[size]) for size in SIZES},
+            }
+            for category, one in scores.classes.items()
+        ],
+        "seconds_per_image": found.given.seconds,
+        "refused": dict(found.given.refused),
+        "notes": list(found.given.notes),
+    }
+
+
+def show(found: Found) -> None:
+    """The numbers, the interval and the classes, in 80 columns of stdout."""
+    scores = found.evaluation.scores
+    objects = sum(one.truths for one in scores.classes.values())
+    labelled = sum(one.truths > 0 for one in scores.classes.values())
+    print(printable(found.given.what))
+    print(
+        f"{scores.images} images, {objects} objects of {labelled} classes, "
+        f"{len(found.given.results)} detections"
+    )
+    if found.given.seconds is not None:
+        print(f"{found.given.seconds:.3f} s an image")
+    rows = [(name, page.number(value), MEANINGS[name]) for name, value in scores.numbers.items()]
+    show_table(("number", "value", "what it is"), rows, right=(1,))
+    for name, one in found.intervals.items():
+        if one.low != UNDEFINED:
+            print(
+                f"{name} is {scores.numbers[name]:.3f} on these {scores.images} images; on others "
+                f"of their kind, {100 * CONFIDENCE:g} %\nof the time, {one.low:.3f} to "
+                f"{one.high:.3f}: {100 * one.width:.1f} points wide."
+            )
+    best = sorted(scores.classes.values(), key=lambda one: (-one.ap, one.label))
+    classes = [
+        (
+            one.label,
+            one.truths,
+            *map(page.number, (one.ap, one.ap50, one.ar)),
+            *(page.number(one.sizes[size]) for size in SIZES),
+        )
+        for one in best
+        if one.truths
+    ]
+    headings = ("class", "objects", "AP", "AP50", "AR100", *SIZES)
+    show_table(headings, classes, right=range(1, len(headings)), folding=0)
