@@ -4,6 +4,7 @@ The road is that of ``detect``: decode, preprocess, ``Session.run``, postprocess
 overlap. What differs: boxes are not clipped, and the score threshold is 0.05.
 """
 
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -162,7 +163,7 @@ def find(folder: Path, file_name: str) -> Path:
     name = PurePosixPath(file_name)
     inside = not name.is_absolute() and ".." not in name.parts
     for candidate in ([folder / name] if inside else []) + [folder / name.name]:
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # Path.is_file raises where the name is too long
             return candidate
     raise UnreadableFile(
         f"{printable(str(folder / name.name))}: missing; put the image there, or name the folder "
