@@ -135,8 +135,8 @@ class TestNumbers:
 
     def test_confusion_is_told_in_words_and_as_a_matrix(self, write: Write) -> None:
         reader = strict(write(data_set(TRUTHS), RESULTS))
-        assert rows(reader, "another class, the") == [["dog", "cat", "1", "100 %"]]
-        assert rows(reader, "Missed and invented") == [["dog", "0", "0 %", "1"]]
+        assert rows(reader, "another class, the") == [["dog", "cat", "1", "100.0 %"]]
+        assert rows(reader, "Missed and invented") == [["dog", "0", "0.0 %", "1"]]
         assert rows(reader, "Rows: what is there") == [
             ["cat", "1", "·", "·", "·"],
             ["dog", "1", "·", "·", "·"],
