@@ -3,32 +3,35 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from .. import detector as detectors
 from ..errors import UsageError
+from ..evaluation import comparing, comparison_page
 from ..evaluation import dataset as datasets
 from ..evaluation import report as reports
 from ..evaluation.accuracy_log import Numbering
 from ..evaluation.bootstrap import intervals
 from ..evaluation.coco import evaluate
+from ..evaluation.comparing import Side
 from ..evaluation.dataset import Dataset
 from ..evaluation.heads import HeadFiles
 from ..evaluation.journal import Journal
+from ..evaluation.report import Setting
 from ..evaluation.running import Heads, Network, Settings, check_any, find, journal_key
 from ..files import check_target
 from ..model import SSDResNet34
 from ..vision.detections import Detections
 from ..vision.writers import STREAM_EXTENSIONS, extension_of, open_writer
-from . import eval_report
+from . import comparison_report, eval_report
 from .detect import SOME_REFUSED, Engine, Nms, Precision, Threads, Weights
-from .eval_inputs import from_file, from_run
+from .eval_inputs import Given, from_file, from_run
 from .eval_report import Found
 from .info import platform_facts
 from .terminal import complain
@@ -82,7 +85,7 @@ def eval_(
     ],
     images: Annotated[
         Path | None,
-        typer.Argument(metavar="[IMAGES]", help="The folder of the images.", show_default=False),
+        typer.Argument(metavar="IMAGES", help="The folder of the images.", show_default=False),
     ] = None,
     image_set: Annotated[
         Images,
@@ -124,6 +127,14 @@ def eval_(
         Path | None,
         typer.Option(metavar="FILE", help=f"Write them ({', '.join(STREAM_EXTENSIONS)})."),
     ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="A B",
+            help="Where two files of predictions differ; instead of a run.",
+            show_default=False,
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page for people, HTML.")
     ] = None,
@@ -132,13 +143,15 @@ def eval_(
 ) -> None:
     """Measure average precision by COCO's rules.
 
-    Shows the twelve numbers, how far they may be trusted, and each class. Objects marked ignore
-    or difficult count neither way. A set that labels some of the categories is scored on those.
+    Shows the twelve numbers, how far they may be trusted, and each class.
 
-    Images that are missing or damaged are left out and named; the exit code is 3. A run that was
-    stopped goes on where it was when it is started again.
+    Objects marked ignore or difficult count neither as found nor as missed.
+
+    Missing and damaged images are left out and named; the exit code is 3.
+
+    A run that was stopped goes on where it was when it is started again.
     """
-    _check_options(context, images, predictions, heads)
+    _check_options(context, images, predictions, heads, compare)
     for path in (save_predictions, report):
         if path is not None:
             check_target(path)
@@ -151,11 +164,15 @@ def eval_(
     for warning in whole.warnings:
         complain(f"{annotations}: {warning}", "note")
     dataset = whole if image_set is Images.all else whole.only(whole.annotated())
+    numbering = _NUMBERINGS[log_classes] if log_classes else None
+    if compare is not None:
+        pair = [from_file(path, whole, dataset, numbering) for path in compare]
+        _compare(dataset, pair, report, images, as_json)
+        return
     settings = Settings(score_threshold=score_threshold, top_k=top_k, nms=nms.value)
     with ExitStack() as stack:
         journal: Journal | None = None
         if predictions is not None:
-            numbering = _NUMBERINGS[log_classes] if log_classes else None
             given = from_file(predictions, whole, dataset, numbering)
         else:
             source: Heads
@@ -196,25 +213,58 @@ def eval_(
 
 
 def _check_options(
-    context: typer.Context, images: Path | None, predictions: Path | None, heads: Path | None
+    context: typer.Context,
+    images: Path | None,
+    predictions: Path | None,
+    heads: Path | None,
+    compare: tuple[Path, Path] | None,
 ) -> None:
     """Refuse what would have no effect."""
-    if predictions is not None and heads is not None:
-        raise UsageError("--predictions and --heads exclude one another; choose one")
-    if predictions is None and heads is None and images is None:
-        raise UsageError("IMAGES is missing; name the folder, or give --predictions or --heads")
-    idle: dict[str, str] = {}
-    if predictions is not None:
-        idle |= dict.fromkeys((*_OF_SELECTION, *_OF_NETWORK), "--predictions")
-    elif heads is not None:
-        idle |= dict.fromkeys(_OF_NETWORK, "--heads")
-    if predictions is None:
-        idle["log_classes"] = "a run"
-    for name, given in idle.items():
+    instead = {"--predictions": predictions, "--heads": heads, "--compare": compare}
+    chosen = [option for option, value in instead.items() if value is not None]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} exclude one another; choose one")
+    if not chosen and images is None:
+        raise UsageError(f"IMAGES is missing; name the folder, or give {', '.join(instead)}")
+    mode = chosen[0] if chosen else "a run"
+    idle: tuple[str, ...] = ()
+    if mode in ("--predictions", "--compare"):
+        idle = (*_OF_SELECTION, *_OF_NETWORK)
+    else:
+        idle = ("log_classes", *(_OF_NETWORK if mode == "--heads" else ()))
+    for name in idle:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{option} has no effect with {given}; leave it out")
+            raise UsageError(f"{option} has no effect with {mode}; leave it out")
+
+
+def _compare(
+    dataset: Dataset, pair: Sequence[Given], report: Path | None, folder: Path | None, as_json: bool
+) -> None:
+    """Tables, JSON or a page of where two files differ, on the images that both have."""
+    both = set(pair[0].image_ids) & set(pair[1].image_ids)
+    if not both:
+        raise UsageError("--compare: the two files have no image in common; give runs over one set")
+    scored = dataset.only(both)
+    notes = [note for given in pair for note in given.notes]
+    for note in notes:
+        complain(note, "note")
+    sides = []
+    for given in pair:
+        results = [one for one in given.results if one["image_id"] in both]
+        evaluation = evaluate(scored, results, category_ids=given.category_ids)
+        sides.append(Side(given.what, results, evaluation))
+    found = comparing.compare(scored, *sides)
+    if report is not None:
+        setting = _setting(f"Two runs on {dataset.path}", {}, notes)
+        comparison_page.write(report, scored, found, setting, folder=folder)
+    if as_json:
+        print(json.dumps(comparing.describe(found), indent=2))
+    else:
+        comparison_report.show(found)
+    if any(given.refused for given in pair):
+        raise typer.Exit(SOME_REFUSED)
 
 
 def _heads(folder: Path, weights: str, dataset: Dataset) -> HeadFiles:
@@ -230,22 +280,30 @@ def _save(path: Path, detections: Mapping[int, Detections]) -> None:
             writer.write(found, image_id)
 
 
-def _write_report(path: Path, found: Found, folder: Path | None) -> None:
+def _setting(title: str, facts: Mapping[str, Any], notes: Sequence[str]) -> Setting:
+    """How the numbers came about: the command, the versions, the machine."""
     machine = platform_facts()
     versions = {"ssd-resnet34": machine["version"], "Python": machine["python"]}
     versions |= {name: version for name, version in machine["packages"].items() if version}
-    facts = {**found.given.facts, "system": machine["system"], "CPU": machine["cpu"]["model"]}
+    known = {**facts, **versions, "system": machine["system"], "CPU": machine["cpu"]["model"]}
+    return Setting(
+        title=title,
+        command=shlex.join(["ssd-resnet34", *sys.argv[1:]]),
+        facts={name: str(value) for name, value in known.items()},
+        notes=notes,
+    )
+
+
+def _write_report(path: Path, found: Found, folder: Path | None) -> None:
+    given = found.given
+    title = f"{given.what} on {found.dataset.path}"
+    notes = [*found.dataset.warnings, *given.notes]
     reports.write(
         path,
         found.dataset,
-        found.given.results,
+        given.results,
         found.evaluation,
-        reports.Setting(
-            title=f"{found.given.what} on {found.dataset.path}",
-            command=shlex.join(["ssd-resnet34", *sys.argv[1:]]),
-            facts={name: str(value) for name, value in (facts | versions).items()},
-            notes=[*found.dataset.warnings, *found.given.notes],
-        ),
+        _setting(title, given.facts, notes),
         folder=folder,
         intervals=found.intervals,
     )

@@ -87,9 +87,8 @@ def show(found: Found) -> None:
     for name, one in found.intervals.items():
         if one.low != UNDEFINED:
             print(
-                f"{name} is {scores.numbers[name]:.3f} on these {scores.images} images; on others "
-                f"of their kind, {100 * CONFIDENCE:g} %\nof the time, {one.low:.3f} to "
-                f"{one.high:.3f}: {100 * one.width:.1f} points wide."
+                f"{name} {scores.numbers[name]:.3f}, {100 * CONFIDENCE:g} % interval {one.low:.3f} "
+                f"to {one.high:.3f}: {100 * one.width:.1f} points wide with {scores.images} images"
             )
     best = sorted(scores.classes.values(), key=lambda one: (-one.ap, one.label))
     classes = [
