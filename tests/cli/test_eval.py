@@ -1,0 +1,343 @@
+"""``ssd-resnet34 eval`` as its users call it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from command import Result, Run
+from fake_network import DETECTIONS, constant_heads, fake_heads
+from small_dataset import document, written
+from ssd_resnet34.contract import COCO
+from ssd_resnet34.evaluation.coco import NAMES
+from ssd_resnet34.vision.postprocess import postprocess
+from ssd_resnet34.vision.preprocess import ImageContext
+
+Picture = Callable[..., Path]
+Evaluate = Callable[..., Result]
+
+
+def truth_of_the_fake(width: int = 64, height: int = 48) -> list[tuple[int, list[float]]]:
+    """Category and box of what the fake network finds in every image."""
+    (found,) = postprocess(constant_heads(), [ImageContext(width, height)], contract=COCO)
+    return [(one["category_id"], one["bbox"]) for one in found.to_coco(0)]
+
+
+@pytest.fixture
+def annotations(tmp_path: Path, picture: Picture) -> Path:
+    """Three images with the fake network's objects, and a fourth without any."""
+    boxes = [(n, *one) for n in (1, 2, 3) for one in truth_of_the_fake()]
+    for n in range(1, 5):
+        picture(f"images/{n:06d}.jpg", shade=40 * n)
+    return written(tmp_path, document(4, boxes, width=64, height=48))
+
+
+@pytest.fixture
+def evaluate(run: Run, annotations: Path, weights: Path) -> Evaluate:
+    """``evaluate("--json")`` on these images, with the fake engine."""
+    folder = annotations.parent / "images"
+
+    def call(*options: str | Path) -> Result:
+        chosen = ["--engine", "fake", "--weights", str(weights)]
+        return run("eval", annotations, folder, *chosen, *options)
+
+    return call
+
+
+def loaded(result: Result) -> Any:
+    assert result.code in (0, 3), result.err
+    return json.loads(result.out)
+
+
+def test_a_network_that_is_right_scores_one(evaluate: Evaluate) -> None:
+    found = loaded(evaluate("--json"))
+    assert list(found["numbers"]) == list(NAMES)
+    assert found["numbers"]["AP"] == pytest.approx(1)
+    assert found["numbers"]["APl"] is None  # no object is large
+    assert (found["images"], found["objects"], found["detections"]) == (4, 9, 12)
+    assert found["intervals"]["AP"]["low"] <= 1
+    assert [one["label"] for one in found["classes"]] == ["person", "car", "dog"]
+    assert found["settings"]["score_threshold"] == 0.05
+    assert found["seconds_per_image"] > 0
+    assert found["refused"] == {}
+
+
+def test_the_table_fits_eighty_columns(evaluate: Evaluate, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    result = evaluate()
+    assert result.code == 0
+    assert all(len(line) <= 80 for line in result.out.splitlines())
+    for name in NAMES:
+        assert name in result.out
+    assert "4 images, 9 objects of 3 classes, 12 detections" in result.out
+    assert "95 % interval" in result.out
+    assert "points wide with 4 images" in result.out
+
+
+def test_the_mlperf_set_leaves_out_images_without_objects(evaluate: Evaluate) -> None:
+    found = loaded(evaluate("--json", "--images", "mlperf"))
+    assert (found["images"], found["detections"]) == (3, 9)
+
+
+def test_missing_images_are_listed_counted_and_end_in_three(
+    evaluate: Evaluate, annotations: Path
+) -> None:
+    (annotations.parent / "images" / "000002.jpg").unlink()
+    (annotations.parent / "images" / "000003.jpg").write_bytes(b"\xff\xd8\xff")
+    result = evaluate("--json")
+    assert result.code == 3
+    assert "000002.jpg: missing" in result.err
+    assert "2 images are left out of all numbers" in result.err
+    found = loaded(result)
+    assert sorted(found["refused"]) == ["000002.jpg", "000003.jpg"]
+    assert found["images"] == 2
+    assert found["numbers"]["AP"] == pytest.approx(1)  # left out, not missed
+
+
+def test_many_missing_images_do_not_flood_the_terminal(
+    run: Run, tmp_path: Path, picture: Picture, weights: Path
+) -> None:
+    picture("images/000001.jpg")
+    box = truth_of_the_fake()[0]
+    path = written(tmp_path, document(60, [(1, *box)], width=64, height=48))
+    chosen = ["--engine", "fake", "--weights", str(weights)]
+    result = run("eval", path, tmp_path / "images", *chosen, "--json")
+    assert result.code == 3
+    assert len(result.err.splitlines()) < 30
+    assert "and 39 more" in result.err
+    assert len(loaded(result)["refused"]) == 59
+
+
+def test_a_folder_of_other_images_is_refused_before_the_network_is_made(
+    evaluate: Evaluate, annotations: Path
+) -> None:
+    for path in (annotations.parent / "images").iterdir():
+        path.unlink()
+    result = evaluate()
+    assert result.code == 2
+    assert "has none of the 4 images" in result.err
+
+
+@pytest.mark.parametrize("extension", [".jsonl", ".json", ".coco.json"])
+def test_saved_predictions_score_the_same(
+    evaluate: Evaluate, run: Run, annotations: Path, tmp_path: Path, extension: str
+) -> None:
+    saved = tmp_path / f"found{extension}"
+    first = loaded(evaluate("--json", "--save-predictions", saved))
+    again = loaded(run("eval", annotations, "--predictions", saved, "--json"))
+    for what in ("images", "objects", "detections", "numbers", "classes", "intervals"):
+        assert again[what] == first[what]
+    assert again["seconds_per_image"] is None
+
+
+def test_kept_heads_score_the_same(
+    evaluate: Evaluate, run: Run, annotations: Path, tmp_path: Path, weights: Path
+) -> None:
+    folder = tmp_path / "heads"
+    folder.mkdir()
+    for n in range(1, 5):
+        np.savez(folder / f"{n:06d}.npz", *fake_heads(np.zeros((1, 3, 1200, 1200), np.float32)))
+    first = loaded(evaluate("--json"))
+    kept = loaded(run("eval", annotations, "--heads", folder, "--weights", weights, "--json"))
+    assert kept["numbers"] == first["numbers"]
+    (folder / "000004.npz").write_bytes(b"PK")
+    result = run("eval", annotations, "--heads", folder, "--weights", weights, "--json")
+    assert result.code == 3
+    assert list(loaded(result)["refused"]) == ["000004.jpg"]
+
+
+def log_of_the_truth(folder: Path, annotations: Path, samples: list[int]) -> Path:
+    truth = json.loads(annotations.read_text())
+    records = []
+    for index, image in enumerate(samples):
+        rows = []
+        for one in truth["annotations"]:
+            if one["image_id"] == image:
+                left, top, width, height = one["bbox"]
+                corners = [top / 48, left / 64, (top + height) / 48, (left + width) / 64]
+                rows.append([index, *corners, 0.9, one["category_id"]])
+        data = np.array(rows, "<f4").tobytes().hex()
+        records.append(json.dumps({"seq_id": index, "qsl_idx": index, "data": data}))
+    return written(folder, "[\n" + ",\n".join(records) + "\n]\n", "mlperf_log_accuracy.json")
+
+
+def test_a_log_counts_by_the_chosen_images(run: Run, annotations: Path, tmp_path: Path) -> None:
+    made = json.loads(annotations.read_text())
+    made["images"].insert(0, made["images"].pop())  # image 4, without objects, comes first
+    annotations.write_text(json.dumps(made))
+    for option, samples in (("all", [4, 1, 2, 3]), ("mlperf", [1, 2, 3])):
+        log = log_of_the_truth(tmp_path, annotations, samples)
+        found = loaded(
+            run("eval", annotations, "--predictions", log, "--images", option, "--json",
+                "--log-classes", "category_id")
+        )  # fmt: skip
+        assert found["numbers"]["AP50"] == pytest.approx(1)
+        assert found["images"] == len(samples)
+
+
+def test_predictions_of_unknown_images_are_named_and_end_in_three(
+    run: Run, annotations: Path, tmp_path: Path
+) -> None:
+    result = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.05}
+    path = written(tmp_path, [result, result | {"image_id": 99}], "found.json")
+    done = run("eval", annotations, "--predictions", path, "--json")
+    assert done.code == 3
+    assert "id 99: in" in done.err
+    assert loaded(done)["detections"] == 1
+
+
+def test_images_without_predictions_are_left_out_where_the_file_names_images(
+    evaluate: Evaluate, run: Run, annotations: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "found.jsonl"
+    evaluate("--save-predictions", saved)
+    saved.write_text("".join(saved.read_text().splitlines(keepends=True)[:3]))
+    done = run("eval", annotations, "--predictions", saved, "--json")
+    assert done.code == 3
+    assert f"000004.jpg: not in {saved}" in done.err
+    assert loaded(done)["images"] == 3
+
+
+@pytest.mark.parametrize("content", ["[", "{}", '[{"image_id": 1}]'])
+def test_bad_predictions_end_in_bad_usage(
+    run: Run, annotations: Path, tmp_path: Path, content: str
+) -> None:
+    path = written(tmp_path, content, "found.json")
+    done = run("eval", annotations, "--predictions", path)
+    assert (done.code, done.out) == (2, "")
+    assert str(path) in done.err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"annotations": []}, "list of annotations is empty"),
+        ({"images": []}, "list of images is empty"),
+        ({"categories": [{"id": 1, "name": "RBC"}]}, "which the file does not list"),
+    ],
+)
+def test_bad_annotations_end_in_bad_usage(
+    evaluate: Evaluate, annotations: Path, change: dict[str, Any], message: str
+) -> None:
+    annotations.write_text(json.dumps(json.loads(annotations.read_text()) | change))
+    result = evaluate()
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+
+
+def test_other_categories_than_the_models_are_refused(
+    evaluate: Evaluate, annotations: Path
+) -> None:
+    annotations.write_text(annotations.read_text().replace('"person"', '"RBC"'))
+    result = evaluate()
+    assert result.code == 2
+    assert "1 is 'RBC', the model's is 'person'" in result.err
+
+
+def test_categories_that_the_model_does_not_know_are_left_out(
+    evaluate: Evaluate, annotations: Path
+) -> None:
+    made = json.loads(annotations.read_text())
+    made["categories"].append({"id": 99, "name": "cloud"})
+    one = dict(made["annotations"][0])
+    made["annotations"].append(one | {"id": 1000, "category_id": 99})
+    annotations.write_text(json.dumps(made))
+    result = evaluate("--json")
+    assert "the model has no cloud" in result.err
+    assert [one["label"] for one in loaded(result)["classes"]] == ["person", "car", "dog"]
+
+
+def test_a_partly_labelled_set_is_scored_on_what_it_labels(
+    evaluate: Evaluate, annotations: Path
+) -> None:
+    made = json.loads(annotations.read_text())
+    made["annotations"] = [one for one in made["annotations"] if one["category_id"] == 3]
+    annotations.write_text(json.dumps(made))
+    result = evaluate("--json")
+    found = loaded(result)
+    assert found["numbers"]["AP"] == pytest.approx(1)
+    assert [one["label"] for one in found["classes"]] == ["car"]
+    assert "scored on 1 of the 3 categories" in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--predictions", "a", "--heads", "b"], "--predictions and --heads exclude one another"),
+        (["--predictions", "a", "--top-k", "3"], "--top-k has no effect with --predictions"),
+        (
+            ["--predictions", "a", "--save-predictions", "b.json"],
+            "--save-predictions has no effect",
+        ),
+        (["--heads", "a", "--resize", "pillow"], "--resize has no effect with --heads"),
+        (["--compare", "a", "b", "--nms", "mlperf"], "--nms has no effect with --compare"),
+        (["--log-classes", "index"], "--log-classes has no effect with a run"),
+        (["--save-predictions", "found.txt"], "holds one image"),
+        (["--save-predictions", "nowhere/found.json"], "no such folder"),
+        (["--report", "nowhere/a.html"], "no such folder"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    run: Run, annotations: Path, options: list[str], message: str
+) -> None:
+    result = run("eval", annotations, annotations.parent / "images", *options)
+    assert result.code == 2
+    assert message in result.err
+
+
+def test_without_images_or_predictions_the_mend_is_named(run: Run, annotations: Path) -> None:
+    result = run("eval", annotations)
+    assert result.code == 2
+    assert "IMAGES is missing" in result.err
+
+
+def test_settings_reach_the_selection(evaluate: Evaluate) -> None:
+    found = loaded(evaluate("--json", "--top-k", "2", "--nms", "mlperf", "--resize", "pillow"))
+    assert found["detections"] == 8
+    assert (found["settings"]["nms"], found["settings"]["resize"]) == ("mlperf", "pillow")
+    assert loaded(evaluate("--json", "--score-threshold", "0.999"))["detections"] == 0
+
+
+def test_a_second_call_runs_again_and_refused_images_wait(
+    evaluate: Evaluate, annotations: Path, picture: Picture
+) -> None:
+    assert "earlier run" not in evaluate().err
+    assert "earlier run" not in evaluate().err  # the first one was complete
+    (annotations.parent / "images" / "000002.jpg").unlink()
+    assert evaluate().code == 3
+    picture("images/000002.jpg")
+    result = evaluate()
+    assert result.code == 0
+    assert "3 images were done by an earlier run" in result.err
+
+
+def test_a_report_is_written_with_its_command(
+    evaluate: Evaluate, annotations: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    assert evaluate("--report", page).code == 0
+    text = page.read_text()
+    assert f"--report {page}" in text
+    assert "scored on" not in text
+    assert "000001.jpg" in text
+
+
+def test_two_files_are_compared(
+    evaluate: Evaluate, run: Run, annotations: Path, tmp_path: Path
+) -> None:
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    evaluate("--save-predictions", paths[0])
+    evaluate("--save-predictions", paths[1], "--top-k", "2")
+    page = tmp_path / "pair.html"
+    result = run(
+        "eval", annotations, annotations.parent / "images", "--compare", *paths, "--report", page
+    )
+    assert result.code == 0
+    assert "only in A" in result.out
+    assert page.stat().st_size > 10_000
+    found = loaded(run("eval", annotations, "--compare", *paths, "--json"))
+    assert found["counts"]["only_a"] == len(DETECTIONS) * 4 - 8
+    assert found["images"] == 4
