@@ -23,7 +23,8 @@ from ssd_resnet34 import SSDResNet34
 from ssd_resnet34.compiler.calibration import Statistics, calibrate
 from ssd_resnet34.compiler.quantization import quantize
 from ssd_resnet34.compiler.ranges import METHODS
-from ssd_resnet34.evaluation.coco import Truth
+from ssd_resnet34.evaluation import coco
+from ssd_resnet34.evaluation.dataset import read
 from ssd_resnet34.training.held_out import training_seed
 from ssd_resnet34.training.publish import FIRST_SCENE
 from ssd_resnet34.training.scenes import render_scene
@@ -40,14 +41,14 @@ def pictures(count: int) -> Iterator[Image]:
 
 def score(artifact: bytes, folder: Path, count: int) -> dict[str, float]:
     """AP, AP50 and seconds an image of an artifact on the held-out scenes."""
-    truth = Truth(scenes(folder, count))
+    truth = read(scenes(folder, count))
     results, seconds = [], 0.0
     with ssd_resnet34.load(artifact, score_threshold=0.05) as detector:
         for number in track(range(count), detector.session.precision, transient=True):
             began = time.perf_counter()
             results += detector(folder / f"{number:03d}.jpg").to_coco(number)
             seconds += time.perf_counter() - began
-    numbers, _ = truth.score(results, range(count))
+    numbers = coco.score(truth, results, range(count)).numbers
     return {"AP": numbers["AP"], "AP50": numbers["AP50"], "seconds": seconds / count}
 
 

@@ -16,7 +16,8 @@ from rich.progress import track
 
 import ssd_resnet34
 from ssd_resnet34.contract import COCO
-from ssd_resnet34.evaluation.coco import Truth
+from ssd_resnet34.evaluation.coco import UNDEFINED, score
+from ssd_resnet34.evaluation.dataset import read
 from ssd_resnet34.training import held_out
 
 
@@ -32,7 +33,7 @@ def evaluate(
     folder: Path, count: int, precision: str, engine: str = "auto", weights: str = "embedded"
 ) -> dict[str, Any]:
     """The twelve COCO numbers, AP50 a category, and what ran."""
-    truth = Truth(scenes(folder, count))
+    truth = read(scenes(folder, count))
     results = []
     with ssd_resnet34.load(
         weights, engine=engine, precision=precision, score_threshold=0.05
@@ -40,8 +41,9 @@ def evaluate(
         for number in track(range(count), "held-out scenes", transient=True):
             results += detector(folder / f"{number:03d}.jpg").to_coco(number)
         ran = f"{detector.session.engine} {detector.session.precision}"
-    numbers, each = truth.score(results, range(count))
-    return {"ran": ran, "scenes": count, **numbers, "AP50 by category": each}
+    found = score(truth, results, range(count))
+    each = {one.label: one.ap50 for one in found.classes.values() if one.ap50 != UNDEFINED}
+    return {"ran": ran, "scenes": count, **found.numbers, "AP50 by category": each}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from fake_engine import FakeEngine, FakeRunner
 from fake_network import fake_onnx
 from ssd_resnet34 import SSDResNet34, session
 from ssd_resnet34.errors import CorruptImage, ImageError
-from ssd_resnet34.evaluation.coco import Truth
+from ssd_resnet34.evaluation.dataset import read
 from ssd_resnet34.evaluation.fidelity import decibel, measure
 from ssd_resnet34.runtime.engines import CompileRequest
 from ssd_resnet34.vision.images import Image
@@ -108,7 +108,7 @@ def test_average_precision_counts_the_annotated_images(model: SSDResNet34, tmp_p
         }
         path.write_text(json.dumps(document))
         pictures = [grey(9, "photos/a.jpg"), grey(9, "photos/unknown.jpg")]
-        found = measure(model, one, other, pictures, truth=Truth(path))
+        found = measure(model, one, other, pictures, truth=read(path))
     assert found.ap50 is not None
     assert found.ap50[0] == pytest.approx(1)
     assert found.kept == pytest.approx(found.ap50[1] / found.ap50[0])

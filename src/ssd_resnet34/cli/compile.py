@@ -17,7 +17,8 @@ from ..compiler.quantization import Ranges, layers, quantize
 from ..compiler.ranges import DEFAULT_PERCENTAGE
 from ..compiler.sensitivity import LayerCost, layer_costs
 from ..errors import CalibrationError, ImageError, UnsupportedPrecision, UsageError
-from ..evaluation.coco import Truth
+from ..evaluation import dataset as datasets
+from ..evaluation.dataset import Dataset
 from ..evaluation.fidelity import Fidelity, measure
 from ..files import check_target, replacing
 from ..model import SSDResNet34
@@ -173,7 +174,7 @@ def compile_(
         _say({"written": str(output), "precision": "fp32", "bytes": len(model.source)}, as_json)
         return
     job = _Job(model, engine, threads, quiet, _Bar(bar, agreement))
-    truth = None if annotations is None else Truth(annotations)
+    truth = None if annotations is None else datasets.read(annotations)
     found, facts, held = job.ranges(calibrate_on, ranges, statistics, method, symmetric, percentage)
     if save_ranges is not None:
         range_files.write(save_ranges, found)
@@ -279,7 +280,7 @@ class _Job:
         facts = facts_of(found, method.value, symmetric=symmetric, percentage=percentage)
         return made, facts, held
 
-    def measure(self, made: bytes, judged: Paths, truth: Truth | None) -> Fidelity:
+    def measure(self, made: bytes, judged: Paths, truth: Dataset | None) -> Fidelity:
         """Against fp32; speed against the faster of fp32 and bf16."""
         images: Any = self._pictures(judged) if judged else [_noise()]
         with (
@@ -322,7 +323,7 @@ class _Job:
         facts: dict[str, str],
         costs: list[LayerCost],
         judged: Paths,
-        truth: Truth | None,
+        truth: Dataset | None,
         start: tuple[bytes, Fidelity],
     ) -> tuple[list[str], bytes, Fidelity]:
         """Keep the noisiest layers in float, twice as many each time, until the bar is reached."""

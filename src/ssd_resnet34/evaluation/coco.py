@@ -5,14 +5,12 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingExtra
-from . import dataset as datasets
 from .dataset import Dataset
 
 NAMES: Final = (
@@ -322,19 +320,3 @@ def _joined(parts: Sequence[NDArray[Any]], axis: int, dtype: Any) -> NDArray[Any
     if not parts:
         return np.empty((len(IOUS), 0) if axis else 0, dtype)
     return np.concatenate(parts, axis=axis)
-
-
-class Truth:
-    """Annotations as the checks of compilation use them: ids by file name, and scores."""
-
-    def __init__(self, path: str | PathLike[str]) -> None:
-        self.dataset = datasets.read(path)
-        self.ids = self.dataset.ids_by_name()
-
-    def score(
-        self, results: Sequence[Mapping[str, Any]], image_ids: Iterable[int]
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """The twelve numbers by name, and AP50 by category label."""
-        scores = score(self.dataset, results, image_ids)
-        each = {one.label: one.ap50 for one in scores.classes.values() if one.ap50 > UNDEFINED}
-        return scores.numbers, each

@@ -15,7 +15,8 @@ from ..model import SSDResNet34
 from ..runtime.session import Session
 from ..vision.images import Image, decode
 from .agreement import NOTHING, Agreement, compare
-from .coco import Truth
+from .coco import score
+from .dataset import Dataset
 
 SHOWN: Final = 0.3
 """Least score of the detections that are matched: what ``detect`` shows."""
@@ -56,7 +57,7 @@ def measure(
     images: Iterable[Any],
     *,
     rival: Session | None = None,
-    truth: Truth | None = None,
+    truth: Dataset | None = None,
     on_image: Callable[[ImageError | None], None] = lambda _: None,
 ) -> Fidelity:
     """Run both over the images; refused ones are reported and left out.
@@ -75,6 +76,7 @@ def measure(
     times: list[tuple[float, float]] = []
     results: tuple[list[Any], list[Any]] = ([], [])
     ids: list[int] = []
+    named = {} if truth is None else truth.ids_by_name()
     for item in images:
         try:
             if isinstance(item, ImageError):
@@ -99,7 +101,7 @@ def measure(
             signal[name] = signal.get(name, 0.0) + float(np.square(wanted, dtype=np.float64).sum())
             rest = float(np.square(found - wanted, dtype=np.float64).sum())
             noise[name] = noise.get(name, 0.0) + rest
-        known = None if truth is None else truth.ids.get(paths.basename(image.name))
+        known = named.get(paths.basename(image.name))
         found_by = []
         for session_heads, kept in zip(heads[:2], results, strict=True):
             (found_all,) = model.postprocess(session_heads, score_threshold=COUNTED)
@@ -110,7 +112,7 @@ def measure(
         if known is not None:
             ids.append(known)
         on_image(None)
-    scores = [truth.score(found, ids)[0] for found in results] if truth and ids else None
+    scores = [score(truth, found, ids).numbers for found in results] if truth and ids else None
     return Fidelity(
         len(times),
         {name: decibel(signal[name], noise[name]) for name in signal},
