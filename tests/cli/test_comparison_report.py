@@ -51,7 +51,7 @@ def test_equal_runs_have_no_table_of_classes_or_images(
     a = [found(n, one["category_id"], 0, 0.9) for n, one in enumerate(TRUTHS, 1)]
     text = shown(capsys, monkeypatch, a, a)
     assert "most different" not in text
-    assert "objects" not in text
+    assert "AP A" not in text
     assert "100.0 % of 12" in text
 
 

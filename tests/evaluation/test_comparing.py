@@ -15,7 +15,7 @@ from small_set import CAT, DOG, KITE, data_set, draw_images, found, truth
 from ssd_resnet34.errors import UsageError
 from ssd_resnet34.evaluation import agreement, comparison_page
 from ssd_resnet34.evaluation.coco import evaluate
-from ssd_resnet34.evaluation.comparing import SHIFT, Comparison, Side, compare, describe
+from ssd_resnet34.evaluation.comparing import SHIFT, Closeness, Comparison, Side, compare, describe
 from ssd_resnet34.evaluation.dataset import Dataset
 from ssd_resnet34.evaluation.gallery import Gallery
 from ssd_resnet34.evaluation.report import Setting
@@ -97,6 +97,17 @@ def test_the_numbers_are_those_of_both_evaluations() -> None:
     differences = [abs(b.ap - a.ap) for a, b in comparison.classes]
     assert differences == sorted(differences, reverse=True)
     assert differences[0] > 0
+
+
+def test_boxes_that_are_farther_from_the_truth_are_told_of() -> None:
+    """The same classes and scores, but B's cat is moved by 10 of its 40 pixels: IoU 30 / 50."""
+    moved = [A[0] | {"bbox": [10.0, 0.0, 40.0, 40.0]}, *A[1:]]
+    comparison = compared(A, moved)
+    assert comparison.images == ()
+    assert comparison.closeness.objects == 3
+    assert comparison.closeness.a == pytest.approx(1)
+    assert comparison.closeness.b == pytest.approx((0.6 + 1 + 1) / 3)
+    assert compared(A, []).closeness == Closeness(0, -1, -1)
 
 
 def test_a_run_differs_from_itself_in_nothing() -> None:

@@ -35,6 +35,10 @@ def show(comparison: Comparison) -> None:
         f"{agreement.matched} detections above {comparison.threshold:g} are the same: "
         f"{100 * agreement.share:.1f} % of {max(agreement.reference, agreement.found)}"
     )
+    closeness = comparison.closeness
+    if closeness.objects:
+        means = " and ".join(map(page.number, (closeness.a, closeness.b)))
+        print(f"objects found by both: {closeness.objects}; mean IoU with the truth {means}")
     show_table(("difference", "times", "by the truth"), tally(comparison), right=(1,), folding=0)
     if comparison.images:
         lines = []

@@ -87,6 +87,17 @@ class ImageDifferences:
         return sum(one.amount for one in self.differences)
 
 
+@dataclass(frozen=True)
+class Closeness:
+    """``objects`` that both runs found above the threshold, and the mean IoU 0..1 of the box of
+    each run with the truth, ``UNDEFINED`` without any: what AP sees and no list of detections
+    shows."""
+
+    objects: int
+    a: float
+    b: float
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Two runs on the same images and categories.
@@ -96,6 +107,7 @@ class Comparison:
         threshold: score that a detection of one of them must exceed to be compared.
         shift: least difference of two scores that counts.
         agreement: of the detections above the threshold, ``a`` as the reference.
+        closeness: of their boxes to the truth.
         images: those with a difference, the most different first.
     """
 
@@ -104,6 +116,7 @@ class Comparison:
     threshold: float
     shift: float
     agreement: Agreement
+    closeness: Closeness
     images: tuple[ImageDifferences, ...]
 
     @property
@@ -150,18 +163,23 @@ def compare(
                 f"{len(first & second)} in common); score both on the same ones"
             )
     sides = tuple(_Sorted(side, dataset.labels()) for side in (a, b))
+    truths = {one["id"]: one["bbox"] for one in dataset.annotations}
     agreement = NOTHING
     images = []
+    ious: list[tuple[float, float]] = []
     for image in dataset.images:
         if image["id"] not in sides[0].positions and image["id"] not in sides[1].positions:
             continue
         rows = [side.positions.get(image["id"], []) for side in sides]
-        agrees, differences = _compared(sides, rows, threshold, shift)
+        agrees, same, differences = _compared(sides, rows, threshold, shift)
         agreement = agreement + agrees
+        ious += _overlaps(sides, same, truths)
         if differences:
             images.append(ImageDifferences(image["id"], image["file_name"], tuple(differences)))
     images.sort(key=lambda one: -one.amount)
-    return Comparison(a, b, threshold, shift, agreement, tuple(images))
+    means = np.mean(ious, axis=0).tolist() if ious else [UNDEFINED] * 2
+    closeness = Closeness(len(ious), *means)
+    return Comparison(a, b, threshold, shift, agreement, closeness, tuple(images))
 
 
 class _Sorted:
@@ -174,7 +192,7 @@ class _Sorted:
         for n, one in enumerate(side.results):
             if one["image_id"] in images and one["category_id"] in categories:
                 self.positions[one["image_id"]].append(n)
-        self._matches = {
+        self.matches = {
             match.result: match
             for found in side.evaluation.matches.values()
             for match in found.results
@@ -188,7 +206,7 @@ class _Sorted:
             self._labels[one["category_id"]],
             one["score"],
             (left, top, left + width, top + height),
-            _judgement(self._matches.get(position)),
+            _judgement(self.matches.get(position)),
         )
 
 
@@ -200,7 +218,8 @@ def _judgement(match: Match | None) -> Judgement:
 
 def _compared(
     sides: Sequence[_Sorted], rows: Sequence[list[int]], threshold: float, shift: float
-) -> tuple[Agreement, list[Difference]]:
+) -> tuple[Agreement, list[tuple[int, int]], list[Difference]]:
+    """The agreement in one image, the pairs of results behind it, and the differences."""
     found = [[side.results[n] for n in part] for side, part in zip(sides, rows, strict=True)]
     boxes = [corners([one["bbox"] for one in part]) for part in found]
     scores = [np.array([one["score"] for one in part], np.float64) for part in found]
@@ -242,7 +261,31 @@ def _compared(
         max((float(np.abs(boxes[0][i] - boxes[1][j]).max()) for i, j in same), default=0.0),
         max((abs(float(scores[0][i] - scores[1][j])) for i, j in same), default=0.0),
     )
-    return agreement, sorted(differences, key=lambda one: -one.amount)
+    pairs = [(rows[0][i], rows[1][j]) for i, j in same]
+    return agreement, pairs, sorted(differences, key=lambda one: -one.amount)
+
+
+def _overlaps(
+    sides: Sequence[_Sorted],
+    pairs: Sequence[tuple[int, int]],
+    truths: Mapping[int, Sequence[float]],
+) -> list[tuple[float, float]]:
+    """IoU with the truth, of both results of each pair that found the same object."""
+    kept: tuple[list[int], list[int]] = ([], [])
+    objects = []
+    for pair in pairs:
+        matches = [side.matches.get(n) for side, n in zip(sides, pair, strict=True)]
+        found = {one.annotation if one is not None and one.right else None for one in matches}
+        if len(found) == 1 and (annotation := found.pop()) is not None:
+            objects.append(truths[annotation])
+            for positions, position in zip(kept, pair, strict=True):
+                positions.append(position)
+    boxes = corners(objects)
+    ious = []
+    for side, positions in zip(sides, kept, strict=True):
+        own = corners([side.results[n]["bbox"] for n in positions])
+        ious.append(np.diagonal(pairwise_iou(own, boxes)).tolist())
+    return list(zip(*ious, strict=True))
 
 
 def describe(comparison: Comparison) -> dict[str, Any]:
@@ -274,6 +317,10 @@ def describe(comparison: Comparison) -> dict[str, Any]:
             for first, second in comparison.classes
         },
         "agreement": asdict(comparison.agreement) | {"share": comparison.agreement.share},
+        "closeness": {
+            "objects": comparison.closeness.objects,
+            "IoU": pair(comparison.closeness.a, comparison.closeness.b),
+        },
         "counts": {kind: sum(found.values()) for kind, found in counts.items()},
         "differences": [asdict(image) for image in comparison.images],
     }
