@@ -337,6 +337,8 @@ def test_two_files_are_compared(
     )
     assert result.code == 0
     assert "only in A" in result.out
+    assert "AP50: B − A is -" in result.out
+    assert "points, 95 % interval" in result.out
     assert page.stat().st_size > 10_000
     found = loaded(run("eval", annotations, "--compare", *paths, "--json"))
     assert found["counts"]["only_a"] == len(DETECTIONS) * 4 - 8

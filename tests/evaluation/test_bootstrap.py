@@ -17,7 +17,8 @@ from small_dataset import (
     random_results,
     written,
 )
-from ssd_resnet34.evaluation.bootstrap import intervals, resample
+from ssd_resnet34.errors import UsageError
+from ssd_resnet34.evaluation.bootstrap import difference_intervals, intervals, resample
 from ssd_resnet34.evaluation.coco import UNDEFINED, evaluate
 from ssd_resnet34.evaluation.dataset import read
 
@@ -118,3 +119,37 @@ def test_without_truths_it_is_undefined(tmp_path: Path) -> None:
 def test_no_detections_are_zero_for_certain(tmp_path: Path) -> None:
     one = intervals(evaluate(read(written(tmp_path, document())), []), replicates=20)["AP"]
     assert (one.low, one.high) == (0, 0)
+
+
+def found_of(images: set[int]) -> list[dict[str, Any]]:
+    return [
+        {"image_id": k, "category_id": 1, "bbox": list(BOX), "score": 1 - k / 1000}
+        for k in sorted(images)
+    ]
+
+
+def test_a_difference_is_that_of_the_images_that_differ(tmp_path: Path) -> None:
+    """Both find the same 200 of 400 objects, one of them 40 more: the share 40/400 has a standard
+    error of √(0.1 · 0.9 / 400), whatever that of either number is."""
+    made = document(400, [(k, 1, BOX) for k in range(1, 401)])
+    dataset = read(written(tmp_path, made))
+    a = evaluate(dataset, found_of(set(range(1, 201))))
+    b = evaluate(dataset, found_of(set(range(1, 241))))
+    one = difference_intervals(a, b)["AP"]
+    assert one.width == pytest.approx(2 * 1.96 * math.sqrt(0.1 * 0.9 / 400), rel=0.25)
+    assert one.width < 0.7 * intervals(a)["AP"].width
+    assert 0 < one.low < 40 / 400 < one.high
+
+
+def test_equal_runs_differ_by_nothing_for_certain(tmp_path: Path) -> None:
+    made = random_document(9)
+    dataset = read(written(tmp_path, made))
+    results = random_results(made, 9, 100)
+    one = difference_intervals(evaluate(dataset, results), evaluate(dataset, results))["AP50"]
+    assert (one.low, one.high) == (0, 0)
+
+
+def test_runs_on_different_images_are_not_compared(tmp_path: Path) -> None:
+    dataset = read(written(tmp_path, document(3)))
+    with pytest.raises(UsageError, match="different images"):
+        difference_intervals(evaluate(dataset, [], [1, 2]), evaluate(dataset, [], [1, 3]))

@@ -254,6 +254,14 @@ def test_heads_of_another_network_end_the_run(tmp_path: Path) -> None:
         once(HeadFiles(tmp_path), dataset(tmp_path, 1))
 
 
+def test_heads_that_are_not_finite_name_their_image(tmp_path: Path) -> None:
+    heads = constant_heads()
+    heads[3][0, 0, 0, 0] = np.nan
+    np.savez(tmp_path / "000001.npz", *heads)
+    with pytest.raises(HeadsError, match=r"000001\.npz: outputs: cls_3 has NaN"):
+        once(HeadFiles(tmp_path), dataset(tmp_path, 1))
+
+
 def test_names_do_not_lead_out_of_the_folder(tmp_path: Path) -> None:
     inside = tmp_path / "inside"
     inside.mkdir()

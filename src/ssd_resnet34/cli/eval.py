@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -17,7 +18,7 @@ from ..evaluation import comparing, comparison_page
 from ..evaluation import dataset as datasets
 from ..evaluation import report as reports
 from ..evaluation.accuracy_log import Numbering
-from ..evaluation.bootstrap import intervals
+from ..evaluation.bootstrap import difference_intervals, intervals
 from ..evaluation.coco import evaluate
 from ..evaluation.comparing import Side
 from ..evaluation.dataset import Dataset
@@ -259,10 +260,13 @@ def _compare(
     if report is not None:
         setting = _setting(f"Two runs on {dataset.path}", {}, notes)
         comparison_page.write(report, scored, found, setting, folder=folder)
+    moved = difference_intervals(*(side.evaluation for side in sides))
     if as_json:
-        print(json.dumps(comparing.describe(found), indent=2))
+        ranges = {name: asdict(one) for name, one in moved.items()}
+        print(json.dumps(comparing.describe(found) | {"intervals": ranges}, indent=2))
     else:
         comparison_report.show(found)
+        eval_report.show_differences(found.numbers, moved)
     if any(given.refused for given in pair):
         raise typer.Exit(SOME_REFUSED)
 

@@ -103,3 +103,16 @@ def show(found: Found) -> None:
     ]
     headings = ("class", "objects", "AP", "AP50", "AR100", *SIZES)
     show_table(headings, classes, right=range(1, len(headings)), folding=0)
+
+
+def show_differences(
+    numbers: Mapping[str, tuple[float, float]], intervals: Mapping[str, Interval]
+) -> None:
+    """How sure it is that B differs from A, a line for each interval."""
+    for name, one in intervals.items():
+        a, b = numbers[name]
+        verdict = "may be chance" if one.low <= 0 <= one.high else "is more than chance"
+        print(
+            f"{name}: B − A is {100 * (b - a):+.1f} points, {100 * CONFIDENCE:g} % interval "
+            f"{100 * one.low:+.1f} to {100 * one.high:+.1f}: {verdict}"
+        )

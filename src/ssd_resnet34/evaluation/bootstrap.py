@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UsageError
 from .coco import IOUS, RECALLS, UNDEFINED, Evaluation, Table
 
 REPLICATES: Final = 1000
@@ -31,7 +32,7 @@ _CHUNK: Final = 1 << 21
 
 @dataclass(frozen=True)
 class Interval:
-    """From ``low`` to ``high``, 0..1, by ``CONFIDENCE``; both ``UNDEFINED`` without truths."""
+    """From ``low`` to ``high`` by ``CONFIDENCE``; of a number both ``UNDEFINED`` without truths."""
 
     low: float
     high: float
@@ -44,24 +45,60 @@ class Interval:
 def intervals(
     evaluation: Evaluation, *, replicates: int = REPLICATES, seed: int = _SEED
 ) -> dict[str, Interval]:
-    """The intervals of ``AP`` and ``AP50``, by these names."""
-    images = len(evaluation.image_ids)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(images, np.full(images, 1 / images), replicates)
-    values = resample(evaluation.tables, weights)
+    """The intervals of ``AP`` and ``AP50``, by these names, 0..1."""
+    values = resample(evaluation.tables, _weights(len(evaluation.image_ids), replicates, seed))
     measured = evaluation.scores.numbers
     found = {}
-    for name, column in (("AP", values.mean(axis=1)), ("AP50", values[:, 0])):
-        found[name] = _interval(measured[name], column[column > UNDEFINED])
+    for name, column in _columns(values).items():
+        defined = column[column > UNDEFINED]
+        if measured[name] == UNDEFINED or not defined.size:
+            found[name] = Interval(UNDEFINED, UNDEFINED)
+            continue
+        low, high = _around(measured[name], defined)
+        found[name] = Interval(max(0.0, low), min(1.0, high))
     return found
 
 
-def _interval(measured: float, replicates: NDArray[np.float64]) -> Interval:
-    if not replicates.size or measured == UNDEFINED:
-        return Interval(UNDEFINED, UNDEFINED)
+def difference_intervals(
+    a: Evaluation, b: Evaluation, *, replicates: int = REPLICATES, seed: int = _SEED
+) -> dict[str, Interval]:
+    """The intervals of ``AP`` and ``AP50`` of ``b`` minus those of ``a``, by these names, -1..1.
+
+    Both are weighed alike, image by image, so that what is hard for both does not widen the
+    interval. One that holds 0 says that the difference may be chance. A number that is undefined
+    has none.
+
+    Raises:
+        UsageError: they were not scored on the same images.
+    """
+    if a.image_ids != b.image_ids:
+        raise UsageError("the two runs were scored on different images; score both on the same")
+    weights = _weights(len(a.image_ids), replicates, seed)
+    columns = [_columns(resample(one.tables, weights)) for one in (a, b)]
+    found = {}
+    for name, first in columns[0].items():
+        second = columns[1][name]
+        numbers = [one.scores.numbers[name] for one in (a, b)]
+        defined = (first > UNDEFINED) & (second > UNDEFINED)
+        if UNDEFINED not in numbers and defined.any():
+            moved = (second - first)[defined]
+            found[name] = Interval(*_around(numbers[1] - numbers[0], moved))
+    return found
+
+
+def _weights(images: int, replicates: int, seed: int) -> NDArray[np.int64]:
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(images, np.full(images, 1 / images), replicates)
+
+
+def _columns(values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    return {"AP": values.mean(axis=1), "AP50": values[:, 0]}
+
+
+def _around(measured: float, replicates: NDArray[np.float64]) -> tuple[float, float]:
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(replicates, [tail, 100 - tail]) - replicates.mean() + measured
-    return Interval(max(0.0, float(low)), min(1.0, float(high)))
+    return float(low), float(high)
 
 
 def resample(tables: Mapping[int, Table], weights: NDArray[np.integer[Any]]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import __version__
 from ..contract import INPUT_SIZE, Contract
-from ..errors import ImageError, UnreadableFile, UsageError
+from ..errors import HeadsError, ImageError, UnreadableFile, UsageError
 from ..model import SSDResNet34
 from ..runtime.engines import version_of
 from ..runtime.pipeline import overlapped
@@ -229,9 +229,13 @@ def over(
             known = journal.found.get(entry["id"])
             if known is not None and known[0] == stamp:
                 return Done(entry, known[1], resumed=True)
-            value = work(entry, heads.read(entry, path))
+            outputs = heads.read(entry, path)
         except ImageError as error:
             return Done(entry, error=error)
+        try:
+            value = work(entry, outputs)
+        except HeadsError as error:  # NaN, for one: of which image?
+            raise HeadsError(f"{printable(str(path))}: {error}") from error
         journal.add(entry["id"], stamp, value)
         return Done(entry, value)
 
