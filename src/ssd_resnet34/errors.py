@@ -9,7 +9,9 @@
     │   ├── CorruptImage          corrupt_image      422
     │   ├── TooManyPixels         too_many_pixels    413
     │   ├── TooManyBytes          too_many_bytes     413
-    │   └── UnreadableFile        unreadable_file    404   (missing, folder, pipe, permission)
+    │   ├── UnreadableFile        unreadable_file    404   (missing, folder, pipe, permission)
+    │   ├── ChangedFile           changed_file       409   (not the file that was planned)
+    │   └── StoreUnavailable      store_unavailable  503   (retried without success)
     ├── HeadsError                network outputs that are not the twelve heads of the contract
     ├── ContractError             a contract (categories, sizes) that contradicts itself
     ├── ArtifactError             an ONNX file that is not, or not safely, this network
@@ -24,6 +26,13 @@
     │   ├── UnsupportedPrecision  engine, artifact and precision do not go together
     │   ├── InvalidInput          a tensor of the wrong shape, dtype or number
     │   └── SessionClosed         use after close()
+    ├── BatchError                a batch run that cannot begin, go on, or end well
+    │   ├── ManifestError         the plan is damaged, or of another source
+    │   ├── SettingsConflict      rows of another model or threshold are there already
+    │   ├── OutputLocked          another run is writing there
+    │   ├── WorkerFailed          worker processes end before they are ready
+    │   ├── TooManyErrors         more inputs were refused than the run allows
+    │   └── Unreconciled          rows and manifest differ at the end
     ├── OutputError               results could not be written (a full disk)
     ├── UsageError                an argument outside its range, named
     └── MissingExtra              an optional dependency; the message has the pip command
@@ -73,6 +82,16 @@ class TooManyBytes(ImageError):
 class UnreadableFile(ImageError):
     code = "unreadable_file"
     status = 404
+
+
+class ChangedFile(ImageError):
+    code = "changed_file"
+    status = 409
+
+
+class StoreUnavailable(ImageError):
+    code = "store_unavailable"
+    status = 503
 
 
 class HeadsError(SSDResNet34Error):
@@ -129,6 +148,34 @@ class InvalidInput(SessionError):
 
 class SessionClosed(SessionError):
     """The session was closed before this call."""
+
+
+class BatchError(SSDResNet34Error):
+    """A batch run that cannot begin, go on, or end well; what it committed stays."""
+
+
+class ManifestError(BatchError):
+    """The plan is damaged, or of another source."""
+
+
+class SettingsConflict(BatchError):
+    """Rows made with another model or threshold are there already."""
+
+
+class OutputLocked(BatchError):
+    """Another run is writing there."""
+
+
+class WorkerFailed(BatchError):
+    """Worker processes end before they are ready."""
+
+
+class TooManyErrors(BatchError):
+    """More inputs were refused than the run allows."""
+
+
+class Unreconciled(BatchError):
+    """Rows and manifest differ at the end."""
 
 
 class OutputError(SSDResNet34Error):

@@ -41,11 +41,22 @@ def replacing(path: str | PathLike[str]) -> Iterator[IO[bytes]]:
             if mode is not None:
                 temporary.chmod(stat.S_IMODE(mode))
             temporary.replace(target)
+            _settle(target.parent)
     except BaseException:
         with contextlib.suppress(OSError):  # a full disk refuses the last block once more
             file.close()
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _settle(folder: Path) -> None:
+    """The new name survives a power failure too, where the file system can promise it."""
+    with contextlib.suppress(OSError):  # Windows, and some network disks, open no folder
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager

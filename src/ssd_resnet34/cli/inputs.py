@@ -8,14 +8,9 @@ from os import PathLike
 from typing import Final
 
 from ..errors import UnreadableFile
-from ..vision.images import Image, Limits, decode
+from ..vision.images import EXTENSIONS, Image, Limits, decode
 
 STDIN: Final = "-"
-
-EXTENSIONS: Final = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
-)
-"""What a folder is searched for; a file that is named is read whatever it is called."""
 
 
 def expand(

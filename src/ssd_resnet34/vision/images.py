@@ -74,6 +74,11 @@ class Limits:
 
 DEFAULT_LIMITS: Final = Limits()
 
+EXTENSIONS: Final = frozenset(
+    [".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
+)
+"""What a folder is searched for; a file that is named is read whatever it is called."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Image:
@@ -132,7 +137,7 @@ def decode(
         return Image(_from_bytes(bytes(source), "bytes", limits))
     if isinstance(source, (str, PathLike)):
         path = os.fsdecode(source)
-        return Image(_from_bytes(_read_path(path, limits), printable(path), limits), path)
+        return Image(_from_bytes(read_bytes(path, limits), printable(path), limits), path)
     if hasattr(source, "read"):
         name = getattr(source, "name", "")
         name = name if isinstance(name, str) else ""
@@ -172,7 +177,13 @@ def _as_uint8(pixels: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels, np.uint8)
 
 
-def _read_path(path: str, limits: Limits) -> bytes:
+def read_bytes(path: str, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """The encoded bytes of a file, which is a regular one and within ``limits.max_bytes``.
+
+    Raises:
+        UnreadableFile: missing, a folder, a pipe or device (never waited for), or no permission.
+        TooManyBytes: over the limit; at most one byte more is read.
+    """
     shown = printable(path)
     # Without O_NONBLOCK, opening a pipe would wait for its writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
