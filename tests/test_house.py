@@ -27,6 +27,7 @@ ROOMS = (
     "evaluation",
     "benchmarking",
     "training",
+    "serving",
     "cli",
     "__main__",
 )
