@@ -64,6 +64,9 @@ PARTS: Final = (
     Part("check", "engines and precisions", ("ssd_resnet34", "check", "samples/scene.png")),
     Part("postprocess", "against the vendor's Rust decoder", ("benchmarks.postprocess",)),
     Part("preprocess", "against the literal recipe", ("benchmarks.preprocess",)),
+    Part("scoring", "average precision against plain pycocotools", ("benchmarks.scoring",)),
+    Part("interval", "of average precision, against the real spread", ("benchmarks.interval",)),
+    Part("evaluating", "`eval` against `detect`", ("benchmarks.evaluating",)),
     Part("startup", "import, and `detect` beyond its network", ("benchmarks.startup",)),
 )
 

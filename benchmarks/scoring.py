@@ -18,20 +18,26 @@ from ssd_resnet34.benchmarking.pairs import Comparison, compare
 from ssd_resnet34.evaluation.coco import score
 from ssd_resnet34.evaluation.dataset import Dataset
 
-IMAGES, CATEGORIES, TRUTHS, PREDICTIONS = 1000, 80, 7300, 100_000
+IMAGES, PREDICTIONS = 1000, 100_000
+
+TRUTHS_PER_IMAGE = 7.3
+"""As many as in COCO val2017."""
 
 
-def made_up(seed: int = 0) -> tuple[Dataset, list[dict[str, Any]]]:
-    """A data set with as many objects an image as COCO's, and predictions, 40 % near a truth."""
+def made_up(
+    image_count: int, predictions: int, categories: int = 80, seed: int = 0
+) -> tuple[Dataset, list[dict[str, Any]]]:
+    """A data set, one box in fifty a crowd, and predictions, 40 % of them near a truth."""
     rng = np.random.default_rng(seed)
+    truths = round(TRUTHS_PER_IMAGE * image_count)
 
     def boxes(count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         return np.hstack([rng.uniform(0, 400, (count, 2)), rng.uniform(4, 240, (count, 2))])
 
-    places = rng.integers(1, IMAGES, TRUTHS)  # the last image stays empty
-    kinds = rng.integers(1, CATEGORIES + 1, TRUTHS)
-    crowds = rng.random(TRUTHS) < 0.02
-    truth = boxes(TRUTHS)
+    places = rng.integers(1, image_count, truths)  # the last image stays empty
+    kinds = rng.integers(1, categories + 1, truths)
+    crowds = rng.random(truths) < 0.02
+    truth = boxes(truths)
     annotations = tuple(
         {
             "id": n + 1,
@@ -42,26 +48,26 @@ def made_up(seed: int = 0) -> tuple[Dataset, list[dict[str, Any]]]:
             "iscrowd": int(crowds[n]),
             "ignore": 0,
         }
-        for n in range(TRUTHS)
+        for n in range(truths)
     )
-    near = rng.integers(TRUTHS, size=int(0.4 * PREDICTIONS))
-    rest = PREDICTIONS - len(near)
+    near = rng.integers(truths, size=int(0.4 * predictions))
+    rest = predictions - len(near)
     shifted = truth[near] + rng.normal(0, 0.05, (len(near), 4)) * np.tile(truth[near, 2:], 2)
     found = np.vstack([np.maximum(shifted, 0.1), boxes(rest)])
-    images = np.concatenate([places[near], rng.integers(1, IMAGES + 1, rest)]).tolist()
-    labels = np.concatenate([kinds[near], rng.integers(1, CATEGORIES + 1, rest)]).tolist()
+    images = np.concatenate([places[near], rng.integers(1, image_count + 1, rest)]).tolist()
+    labels = np.concatenate([kinds[near], rng.integers(1, categories + 1, rest)]).tolist()
     results = [
         {"image_id": image, "category_id": label, "bbox": box, "score": score}
         for image, label, box, score in zip(
-            images, labels, found.tolist(), rng.random(PREDICTIONS).tolist(), strict=True
+            images, labels, found.tolist(), rng.random(predictions).tolist(), strict=True
         )
     ]
     entries = tuple(
         {"id": n, "file_name": f"{n}.jpg", "width": 640, "height": 640}
-        for n in range(1, IMAGES + 1)
+        for n in range(1, image_count + 1)
     )
-    categories = tuple({"id": n, "name": str(n)} for n in range(1, CATEGORIES + 1))
-    return Dataset("made up", entries, annotations, categories), results
+    names = tuple({"id": n, "name": str(n)} for n in range(1, categories + 1))
+    return Dataset("made up", entries, annotations, names), results
 
 
 def plain(dataset: Dataset, results: list[dict[str, Any]]) -> list[float]:
@@ -86,7 +92,7 @@ def plain(dataset: Dataset, results: list[dict[str, Any]]) -> list[float]:
 
 def measure(pairs: int) -> list[Comparison]:
     """One comparison; the numbers are compared first."""
-    dataset, results = made_up()
+    dataset, results = made_up(IMAGES, PREDICTIONS)
     ours = score(dataset, results).numbers
     theirs = plain(dataset, results)
     worst = max(abs(a - b) for a, b in zip(ours.values(), theirs, strict=True))
