@@ -18,6 +18,7 @@ COMMANDS = [
     ("detect",),
     ("check",),
     ("compile",),
+    ("eval",),
     ("bench",),
     ("export",),
     ("info",),
