@@ -27,6 +27,7 @@ ROOMS = (
     "evaluation",
     "benchmarking",
     "training",
+    "batch",
     "serving",
     "cli",
     "__main__",

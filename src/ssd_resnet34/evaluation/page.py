@@ -15,11 +15,12 @@ from .coco import UNDEFINED
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_PAGES: Final = Path(__file__).parent / "pages"
+PAGES: Final = Path(__file__).parent / "pages"
 
 
-def render(template: str, **values: Any) -> bytes:
-    """The template of that name in ``pages/`` as UTF-8.
+def render(template: str, *, folder: Path = PAGES, **values: Any) -> bytes:
+    """The template of that name as UTF-8; those of another room lie in a ``folder`` of theirs, and
+    build on ``page.html`` and ``parts.html`` of this one.
 
     Every value is escaped, and shown on one line: names of files and classes are anybody's. The
     same values give the same bytes. The policy lets the browser load nothing, run nothing and use
@@ -28,9 +29,9 @@ def render(template: str, **values: Any) -> bytes:
     Raises:
         MissingExtra: jinja2 is not installed.
     """
-    style = (_PAGES / "page.css").read_text("utf-8")
+    style = (PAGES / "page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    page = _templates().get_template(template)
+    page = _templates(folder).get_template(template)
     return page.render(style=style, style_hash=digest, **values).encode()
 
 
@@ -45,7 +46,7 @@ def write(path: str | PathLike[str], data: bytes) -> None:
 
 
 @cache
-def _templates() -> "Environment":
+def _templates(folder: Path) -> "Environment":
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
         from markupsafe import Markup
@@ -56,7 +57,7 @@ def _templates() -> "Environment":
         return printable(value) if isinstance(value, str) and type(value) is not Markup else value
 
     made = Environment(
-        loader=FileSystemLoader(_PAGES),
+        loader=FileSystemLoader([folder, PAGES]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=one_line,

@@ -1,0 +1,1 @@
+"""A million images, nothing lost: planned, run, resumed and reconciled, on disks and in stores."""

@@ -1,0 +1,67 @@
+"""How an input is named: an absolute path where it can be text, else a URI.
+
+======================== ==========================================================
+``/photos/a b.jpg``      a local file, as it is called
+``file:///photos/%E9``   a local file whose name is not Unicode, percent-encoded bytes
+``s3://bucket/a b.jpg``  an object of a store, as fsspec calls it (nothing is encoded)
+======================== ==========================================================
+"""
+
+import os
+import re
+from importlib import import_module
+from typing import Any, Final
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from ..errors import MissingExtra, UsageError
+
+_FILE: Final = "file://"
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_HOMES: Final = {"s3": "s3", "s3a": "s3"}
+
+
+def local_uri(path: str) -> str:
+    """The address of a local file; ``path`` may hold bytes that are no text (surrogates)."""
+    path = os.path.abspath(path)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return _FILE + quote_from_bytes(os.fsencode(path))
+    return path
+
+
+def local_path(uri: str) -> str | None:
+    """The path behind an address, None where it is of a store."""
+    if uri.startswith(_FILE):
+        return os.fsdecode(unquote_to_bytes(uri[len(_FILE) :]))
+    return None if _SCHEME.match(uri) else uri
+
+
+def scheme_of(uri: str) -> str:
+    """``s3`` of ``s3://…``; "" for a local path."""
+    found = _SCHEME.match(uri)
+    return found[0][:-3].lower() if found else ""
+
+
+def open_store(uri: str) -> tuple[Any, str]:
+    """The fsspec file system of an address, and the path in it. Listings are not cached.
+
+    Raises:
+        MissingExtra: fsspec, or the package for this scheme, is not installed.
+        UsageError: no such scheme, or the file system refuses its configuration.
+    """
+    try:
+        fsspec = import_module("fsspec.core")
+    except ImportError as error:
+        raise MissingExtra("batch needs fsspec: pip install 'ssd-resnet34[batch]'") from error
+    try:
+        files, path = fsspec.url_to_fs(uri, use_listings_cache=False)
+    except ImportError as error:
+        extra = _HOMES.get(scheme_of(uri))
+        mend = f"pip install 'ssd-resnet34[{extra}]'" if extra else "install that package"
+        raise MissingExtra(f"{uri}: {error}; {mend}") from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"{uri}: {error}; give a path, or a URI of a scheme that fsspec knows"
+        ) from error
+    return files, path

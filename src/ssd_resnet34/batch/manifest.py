@@ -1,0 +1,278 @@
+"""The plan of a run: which inputs there are, in fixed shards; written once, then only read.
+
+``_manifest/plan.json`` names parts, Parquet files of ``uri, size, etag`` sorted by URI; a row group
+is a shard. Inputs have ids from 1 in this order. The name of a part holds its hash, so that no part
+is ever overwritten by another; the plan, written last, is what makes them count.
+"""
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, lru_cache
+from itertools import islice
+from typing import Any, Final
+
+from ..errors import ManifestError, UsageError
+from .addresses import local_path, local_uri
+from .parquet import arrow, parquet
+from .place import Place
+from .sorting import Input, Sorting
+from .sources import Search
+
+FOLDER: Final = "_manifest"
+PLAN: Final = f"{FOLDER}/plan.json"
+SCHEMA: Final = 1
+
+FORMATS: Final = ("parquet", "jsonl", "coco")
+"""Forms of the results. ``coco`` is Parquet rows, and one COCO document at the end."""
+
+SHARD: Final = 512
+"""Inputs a shard: what a killed run does again is at most the few shards that were open."""
+
+REPEATS: Final = "repeated addresses left out"
+
+_PART: Final = 65_536
+"""Inputs a part, about: what planning and reading a shard hold in memory."""
+
+_KEPT: Final = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file of the manifest: its name, number of inputs, SHA-256 in hexadecimal."""
+
+    name: str
+    inputs: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All about a manifest but its inputs.
+
+    Attributes:
+        source: as it was searched: an absolute path, or a URI.
+        column: of a Parquet source.
+        follow_links: links were, and are, followed out of the source.
+        root: the local folder that no link may lead out of, None for others.
+        format: one of FORMATS.
+        shard_size: inputs a shard; the last one may hold fewer.
+        count: inputs in all.
+        parts: files of the manifest.
+        notes: what was passed over: reason -> number.
+    """
+
+    source: str
+    column: str | None
+    follow_links: bool
+    root: str | None
+    format: str
+    shard_size: int
+    count: int
+    parts: tuple[Part, ...]
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.count // self.shard_size)
+
+    def length(self, shard: int) -> int:
+        """Inputs of a shard, counted from 0."""
+        return min(self.shard_size, self.count - shard * self.shard_size)
+
+    def first_id(self, shard: int) -> int:
+        """Id of its first input."""
+        return shard * self.shard_size + 1
+
+    @cached_property
+    def digest(self) -> str:
+        """Equal plans of equal inputs have the same; hexadecimal."""
+        return hashlib.sha256(self._json().encode()).hexdigest()[:16]
+
+    def _json(self) -> str:
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+
+    def to_json(self) -> bytes:
+        """As it is written; ASCII."""
+        return self._json().encode()
+
+
+def check(format: str, shard_size: int) -> None:
+    """Refuse what no plan can have.
+
+    Raises:
+        UsageError: an unknown format, a shard size out of range.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"format: {format!r} is unknown; give one of {', '.join(FORMATS)}")
+    if not 1 <= shard_size <= _PART:
+        raise UsageError(f"shard size: {shard_size} is out of range; give 1..{_PART}")
+
+
+def normalised(source: str) -> str:
+    """A source's name in a plan: the same from every folder."""
+    path = local_path(source)
+    return source.rstrip("/") if path is None else local_uri(path)
+
+
+def write(
+    place: Place,
+    search: Search,
+    *,
+    format: str = "parquet",
+    shard_size: int = SHARD,
+    on_input: Callable[[], None] = lambda: None,
+    before: Callable[[Plan], None] = lambda _: None,
+) -> Plan:
+    """Find all inputs of a source and write the manifest; the plan takes the place of an old one.
+
+    Memory does not grow with the inputs (a store's largest single folder is held).
+
+    Args:
+        place: of the results, with its lock held.
+        search: the source.
+        format: of the results, one of FORMATS.
+        shard_size: inputs a shard, 1..65536.
+        on_input: told of every input.
+        before: called with the plan before it counts.
+
+    Raises:
+        UsageError: no such source, or an argument out of range.
+        OutputError: the place cannot be written.
+    """
+    check(format, shard_size)
+
+    def told() -> Iterator[Input]:
+        for one in search.inputs():
+            on_input()
+            yield one
+
+    inputs = Sorting(told())
+    remaining = iter(inputs)
+    a_part = max(1, _PART // shard_size) * shard_size
+    parts: list[Part] = []
+    while True:
+        first = list(islice(remaining, shard_size))
+        if not first:
+            break
+        more = islice(remaining, a_part - len(first))
+        data, count = _encoded(first, more, shard_size)
+        digest = hashlib.sha256(data).hexdigest()
+        parts.append(Part(f"{len(parts):06d}-{digest[:12]}.parquet", count, digest))
+        place.write(f"{FOLDER}/{parts[-1].name}", data)
+    notes = Counter(search.notes)
+    if inputs.repeats:
+        notes[REPEATS] = inputs.repeats
+    plan = Plan(
+        source=normalised(search.source),
+        column=search.column,
+        follow_links=search.follow_links,
+        root=search.root,
+        format=format,
+        shard_size=shard_size,
+        count=sum(part.inputs for part in parts),
+        parts=tuple(parts),
+        notes=dict(notes),
+    )
+    before(plan)
+    place.write(PLAN, plan.to_json())
+    kept = {PLAN.rpartition("/")[2], *(part.name for part in parts)}
+    for name in place.names(FOLDER):
+        if name not in kept:  # of an older plan, or of a planning that was killed
+            place.remove(f"{FOLDER}/{name}")
+    return plan
+
+
+def _encoded(first: list[Input], more: Iterator[Input], size: int) -> tuple[bytes, int]:
+    """Parquet bytes, a row group for each ``size`` inputs; and their number."""
+    pa, pq = arrow(), parquet()
+    schema = pa.schema([("uri", pa.string()), ("size", pa.int64()), ("etag", pa.string())])
+    sink = io.BytesIO()
+    count = 0
+    group = first
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        while group:
+            columns = [list(column) for column in zip(*group, strict=True)]
+            arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+            writer.write_table(pa.table(arrays, schema), row_group_size=size)
+            count += len(group)
+            group = list(islice(more, size))
+    return sink.getvalue(), count
+
+
+def load(place: Place) -> Plan | None:
+    """The plan that is there, None where there is none.
+
+    Raises:
+        ManifestError: it is damaged, or of a newer version.
+        OutputError: the place cannot be read.
+    """
+    try:
+        data = place.read(PLAN)
+    except FileNotFoundError:
+        return None
+    try:
+        fields: dict[str, Any] = json.loads(data)
+        schema = fields.pop("schema")
+        if schema != SCHEMA:
+            raise ManifestError(
+                f"{place.name}/{PLAN}: schema {schema!r}, this version knows {SCHEMA}; upgrade "
+                "ssd-resnet34"
+            )
+        fields["parts"] = tuple(Part(**part) for part in fields["parts"])
+        plan = Plan(**fields)
+        check(plan.format, plan.shard_size)
+        if plan.count != sum(part.inputs for part in plan.parts):
+            raise ValueError("its parts do not add up")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(place, PLAN, error) from error
+    return plan
+
+
+class Manifest:
+    """The inputs of a plan, shard by shard; a few parts are kept in memory. Safe in threads."""
+
+    def __init__(self, place: Place, plan: Plan) -> None:
+        self.place, self.plan = place, plan
+        self._open = lru_cache(_KEPT)(self._read)
+
+    def shard(self, number: int) -> list[Input]:
+        """The inputs of a shard, counted from 0, in order of their ids.
+
+        Raises:
+            ManifestError: the part is missing or damaged.
+            OutputError: it cannot be read.
+        """
+        a_part = max(1, _PART // self.plan.shard_size)
+        index, group = divmod(number, a_part)
+        part = self.plan.parts[index]
+        try:
+            data, metadata = self._open(part)
+            # A reader for each call: one reader is not for several threads, bytes are.
+            reader = parquet().ParquetFile(arrow().BufferReader(data), metadata=metadata)
+            table = reader.read_row_group(group)
+            columns = [table.column(name).to_pylist() for name in Input._fields]
+        except (OSError, KeyError, arrow().ArrowException) as error:
+            raise _damaged(self.place, f"{FOLDER}/{part.name}", error) from error
+        inputs = [Input(*fields) for fields in zip(*columns, strict=True)]
+        if len(inputs) != self.plan.length(number):
+            raise _damaged(self.place, f"{FOLDER}/{part.name}", "its rows do not add up")
+        return inputs
+
+    def _read(self, part: Part) -> tuple[bytes, Any]:
+        name = f"{FOLDER}/{part.name}"
+        try:
+            data = self.place.read(name)
+        except FileNotFoundError as error:
+            raise _damaged(self.place, name, "missing") from error
+        if hashlib.sha256(data).hexdigest() != part.sha256:
+            raise _damaged(self.place, name, "not the bytes that were planned")
+        return data, parquet().read_metadata(io.BytesIO(data))
+
+
+def _damaged(place: Place, name: str, reason: object) -> ManifestError:
+    return ManifestError(f"{place.name}/{name}: {reason}; plan again with --force")

@@ -1,0 +1,247 @@
+"""What a source holds: a folder, a glob, a list, a Parquet column, one file; local or in a store.
+
+A folder is searched for images by extension. Links to folders are not followed (they are counted),
+so that a loop ends. What cannot be an image (a pipe, a device, a folder that may not be listed, a
+line of a list that names nothing) is an input like others: reading it says so in its row.
+"""
+
+import glob
+import io
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from ..errors import UsageError
+from ..vision.images import EXTENSIONS
+from .addresses import local_path, local_uri, open_store, scheme_of
+from .parquet import arrow, arrow_datasets
+from .sorting import Input
+
+LISTS: Final = (".txt", ".lst", ".list")
+"""Extensions of a source that is a text file with one address a line."""
+
+PARQUET: Final = ".parquet"
+
+LINKED_FOLDERS: Final = "links to folders not followed"
+
+
+@dataclass
+class Search:
+    """A source to go through; ``notes`` counts what was passed over on the way.
+
+    Attributes:
+        source: path, glob or URI.
+        column: of a Parquet source, the column with the addresses.
+        follow_links: enter linked folders, each folder once.
+        leave_out: a local folder that is not searched: where the results are written.
+    """
+
+    source: str
+    column: str | None = None
+    follow_links: bool = False
+    leave_out: str | None = None
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def inputs(self) -> Iterator[Input]:
+        """Every input, in no particular order; a repeated address comes repeatedly.
+
+        Raises:
+            UsageError: there is no such source, or it cannot be read as what it is.
+            MissingExtra: the package for it is not installed.
+        """
+        path = local_path(self.source)
+        if path is not None:
+            return self._local(path)
+        return self._stored()
+
+    @property
+    def root(self) -> str | None:
+        """The local folder that inputs must not lead out of by a link; None where links may."""
+        path = local_path(self.source)
+        if path is None or self.follow_links or not os.path.isdir(path) or self._is_parquet(path):
+            return None
+        return os.path.realpath(path)
+
+    def _is_parquet(self, path: str) -> bool:
+        return self.column is not None or path.rstrip("/").endswith(PARQUET)
+
+    def _local(self, path: str) -> Iterator[Input]:
+        if os.path.isdir(path) and not self._is_parquet(path):
+            return self._walk(os.path.abspath(path))
+        if not os.path.lexists(path):
+            if glob.has_magic(path):
+                return self._glob(path)
+            raise UsageError(f"{self.source}: no such file or folder; name one, or quote a glob")
+        folder = os.path.dirname(os.path.abspath(path))
+
+        def resolve(line: str) -> str:
+            inside = local_path(line)
+            return line if inside is None else local_uri(os.path.join(folder, inside))
+
+        if self._is_parquet(path):
+            return _measured(_column(path, None, self.column, resolve))
+        if path.lower().endswith(LISTS):
+            return _measured(_lines(lambda: open(path, "rb"), self.source, resolve))
+        return iter([measure(local_uri(path))])
+
+    def _walk(self, root: str) -> Iterator[Input]:
+        left_out = None if self.leave_out is None else os.path.realpath(self.leave_out)
+        entered = set()
+        pending = [root]
+        while pending:
+            folder = pending.pop()
+            if left_out is not None and os.path.realpath(folder) == left_out:
+                continue
+            try:
+                if self.follow_links:
+                    status = os.stat(folder)
+                    if (status.st_dev, status.st_ino) in entered:
+                        continue
+                    entered.add((status.st_dev, status.st_ino))
+                entries = os.scandir(folder)
+            except FileNotFoundError:
+                continue  # it vanished since it was listed
+            except OSError:
+                yield Input(local_uri(folder))
+                continue
+            with entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=self.follow_links):
+                        pending.append(entry.path)
+                    elif entry.is_symlink() and entry.is_dir():
+                        self.notes[LINKED_FOLDERS] += 1
+                    elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+                        yield _entry(entry)
+
+    def _glob(self, pattern: str) -> Iterator[Input]:
+        left_out = None if self.leave_out is None else os.path.realpath(self.leave_out) + os.sep
+        for path in glob.iglob(pattern, recursive=True):
+            inside = left_out is not None and os.path.realpath(path).startswith(left_out)
+            if not inside and not os.path.isdir(path):
+                yield measure(local_uri(path))
+
+    def _stored(self) -> Iterator[Input]:
+        files, path = open_store(self.source)
+        if glob.has_magic(path):
+            found = files.glob(path, detail=True).values()
+            return (_object(files, one) for one in found if one["type"] == "file")
+        folder = f"{scheme_of(self.source)}://{PurePosixPath(path).parent}"
+
+        def resolve(line: str) -> str:
+            inside = local_path(line)
+            return line if inside is None or inside.startswith("/") else f"{folder}/{inside}"
+
+        try:
+            is_file = files.isfile(path)
+            exists = is_file or files.exists(path)
+        except Exception as error:  # each store has its own kinds
+            raise UsageError(
+                f"{self.source}: cannot be listed ({error}); check the address and your credentials"
+            ) from error
+        if not exists:
+            raise UsageError(f"{self.source}: nothing is there; check the address")
+        if self._is_parquet(path):
+            return _measured(_column(path, files, self.column, resolve))
+        if is_file and path.lower().endswith(LISTS):
+            return _measured(_lines(lambda: files.open(path, "rb"), self.source, resolve))
+        if is_file:
+            return iter([_object(files, files.info(path))])
+        return self._walk_store(files, path)
+
+    def _walk_store(self, files: Any, path: str) -> Iterator[Input]:
+        for _, _, found in files.walk(path, detail=True):
+            for name, one in found.items():
+                if os.path.splitext(name)[1].lower() in EXTENSIONS:
+                    yield _object(files, one)
+
+
+def measure(uri: str) -> Input:
+    """An input with what a look at a local file tells; a store is not asked for each line."""
+    path = local_path(uri)
+    if path is None:
+        return Input(uri)
+    try:
+        return Input(uri, *_size_and_etag(os.stat(path)))
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return Input(uri)
+
+
+def etag_of(info: Any) -> str | None:
+    """What a store says about the version of an object, under the names that stores use."""
+    for name in ("ETag", "etag", "content_md5", "md5Hash"):
+        if info.get(name):
+            return str(info[name]).strip('"')
+    return None
+
+
+def _size_and_etag(status: os.stat_result) -> tuple[int | None, str | None]:
+    if not stat.S_ISREG(status.st_mode):
+        return None, None
+    return status.st_size, f"{status.st_mtime_ns:x}"
+
+
+def _entry(entry: "os.DirEntry[str]") -> Input:
+    try:
+        return Input(local_uri(entry.path), *_size_and_etag(entry.stat()))
+    except OSError:  # gone since, or a link to nothing
+        return Input(local_uri(entry.path))
+
+
+def _object(files: Any, info: Any) -> Input:
+    size = info.get("size")
+    return Input(
+        files.unstrip_protocol(info["name"]), None if size is None else int(size), etag_of(info)
+    )
+
+
+def _measured(uris: Iterator[str]) -> Iterator[Input]:
+    return map(measure, uris)
+
+
+def _lines(opened: Callable[[], Any], source: str, resolve: Callable[[str], str]) -> Iterator[str]:
+    """The addresses of a list; empty lines and those that begin with # are none."""
+    try:
+        with closing(opened()) as file:
+            # Surrogates stand for bytes that are not UTF-8, as in all names of files.
+            text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="\n")
+            for line in text:
+                name = line.rstrip("\r\n")
+                if name.strip() and not name.startswith("#"):
+                    yield resolve(name)
+    except OSError as error:
+        raise UsageError(f"{source}: cannot be read ({error}); check its permission") from error
+
+
+def _column(
+    path: str, files: Any, column: str | None, resolve: Callable[[str], str]
+) -> Iterator[str]:
+    """The addresses of a column, file by file; empty cells are none."""
+    pyarrow, datasets = arrow(), arrow_datasets()
+    try:
+        dataset = datasets.dataset(path, format="parquet", filesystem=files)
+        texts = [
+            one.name
+            for one in dataset.schema
+            if pyarrow.types.is_string(one.type) or pyarrow.types.is_large_string(one.type)
+        ]
+        if column is None and len(texts) != 1:
+            listed = ", ".join(texts) or "none"
+            raise UsageError(
+                f"{path}: name the column with the addresses, --column; texts: {listed}"
+            )
+        chosen = texts[0] if column is None else column
+        if chosen not in texts:
+            raise UsageError(
+                f"{path}: no column {chosen!r} of text; there are {', '.join(texts) or 'none'}"
+            )
+        for batch in dataset.to_batches(columns=[chosen], batch_size=65_536):
+            for cell in batch.column(0).to_pylist():
+                if cell:
+                    yield resolve(cell)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UsageError(f"{path}: not readable as Parquet ({error}); check the file") from error

@@ -1,0 +1,23 @@
+"""What a run tells to whoever watches it."""
+
+from .manifest import Plan
+from .worker import Done, Ready
+
+
+class Watcher:
+    """What a run tells while it goes; every method may be overridden."""
+
+    def note(self, text: str) -> None:
+        """A line worth reading."""
+
+    def planning(self) -> None:
+        """One more input was found."""
+
+    def begin(self, plan: Plan, ready: Ready, remaining: int) -> None:
+        """Workers are ready; ``remaining`` inputs have no committed row."""
+
+    def done(self, done: Done) -> None:
+        """One more input has a row."""
+
+    def committed(self, shard: int) -> None:
+        """A shard is safe."""
