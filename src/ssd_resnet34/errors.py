@@ -33,6 +33,7 @@
     │   ├── WorkerFailed          worker processes end before they are ready
     │   ├── TooManyErrors         more inputs were refused than the run allows
     │   └── Unreconciled          rows and manifest differ at the end
+    ├── ServerError               the server cannot start, or cannot go on
     ├── OutputError               results could not be written (a full disk)
     ├── UsageError                an argument outside its range, named
     └── MissingExtra              an optional dependency; the message has the pip command
@@ -176,6 +177,10 @@ class TooManyErrors(BatchError):
 
 class Unreconciled(BatchError):
     """Rows and manifest differ at the end."""
+
+
+class ServerError(SSDResNet34Error):
+    """The server cannot start, or cannot go on: a port in use, workers that end at once."""
 
 
 class OutputError(SSDResNet34Error):

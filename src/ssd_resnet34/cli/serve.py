@@ -1,0 +1,119 @@
+"""``ssd-resnet34 serve``: the Open Inference Protocol, ``/detect``, and a page for people."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from ..errors import MissingExtra, UsageError
+from ..vision.images import Limits
+from .detect import Engine, Precision, Threads, Weights
+from .terminal import complain
+
+if TYPE_CHECKING:
+    from ..serving.tasks import Started
+
+EXAMPLES: Final = """Examples:
+
+ssd-resnet34 serve
+
+ssd-resnet34 serve --host 0.0.0.0 --token-file token.txt
+
+ssd-resnet34 serve -w mlcommons --port 9000 --deadline 30 -v
+
+curl --data-binary @street.jpg http://127.0.0.1:8000/detect
+"""
+
+TOKEN: Final = "SSD_RESNET34_TOKEN"
+
+_PACKAGES: Final = ("starlette", "uvicorn", "httptools", "multipart", "prometheus_client")
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    weights: Weights = "embedded",
+    engine: Engine = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="auto is the fastest here.")
+    ] = Precision.auto,
+    device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
+    threads: Threads = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes; they share the threads.")
+    ] = 1,
+    deadline: Annotated[
+        float, typer.Option(min=0.1, help="Seconds from a request to its answer; sizes the queue.")
+    ] = 10.0,
+    max_bytes: Annotated[
+        int, typer.Option(min=1, help="Largest image, bytes.")
+    ] = Limits().max_bytes,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Largest image, pixels.")
+    ] = Limits().max_pixels,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Holds the bearer token; or set {TOKEN}."),
+    ] = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Serve other machines without a token.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="A line for every request.")
+    ] = False,
+) -> None:
+    """Serve detections over HTTP.
+
+    Ends with code 0 at SIGTERM or Ctrl-C, after the accepted requests.
+    """
+    try:
+        from ..runtime import cpu
+        from ..serving.limits import ServerLimits
+        from ..serving.server import Settings, run
+        from ..serving.tasks import WorkerConfig
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] in _PACKAGES:
+            raise MissingExtra("serve needs more: pip install 'ssd-resnet34[serve]'") from error
+        raise
+    if workers > 1 and threads is None:
+        threads = max(1, cpu.available_threads() // workers)
+    limits = Limits(max_bytes=max_bytes, max_pixels=max_pixels)
+    settings = Settings(
+        WorkerConfig(weights, engine, device, precision.value, threads, limits),
+        host,
+        port,
+        workers,
+        _token(token_file),
+        open_,
+        ServerLimits(limits, deadline),
+    )
+    logging.basicConfig(
+        format="%(asctime)s %(message)s",
+        stream=sys.stderr,
+        level=logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO,
+    )
+    for noisy in ("uvicorn", "asyncio", "multipart"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+    def announce(address: str, facts: "Started") -> None:
+        if not quiet:
+            complain(
+                f"{facts.model}, {facts.engine} {facts.precision}, {facts.seconds:.3f} s an image",
+                "model",
+            )
+        complain(f"{address}/ (stop with Ctrl-C)", "serving")
+
+    run(settings, announce)
+
+
+def _token(path: Path | None) -> str | None:
+    if path is None:
+        return os.environ.get(TOKEN) or None
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--token-file {path}: cannot be read ({error})") from error

@@ -1,0 +1,129 @@
+"""What stands in front of every route: the token, the count, and bodies that nobody reads."""
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .answers import refusal
+from .refusals import Refused
+
+_LOG = logging.getLogger(__name__)
+
+_LINGER_SECONDS: Final = 2.0
+_LINGER_BYTES: Final = 64 << 20
+
+OPEN: Final = ("/", "/v2/health/live", "/v2/health/ready")
+"""Paths that need no token; and the page's own files."""
+
+CLIENT_GONE: Final = 499
+
+Count = Callable[[str, int, float], None]
+"""Gets the route's name, the status and the seconds of each request."""
+
+
+class Counted:
+    """Counts and logs every request when its answer is out."""
+
+    def __init__(self, app: ASGIApp, count: Count) -> None:
+        self._app, self._count = app, count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        status = CLIENT_GONE
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            seconds = time.perf_counter() - began
+            route = getattr(scope.get("endpoint"), "__name__", "none")
+            self._count(route, status, seconds)
+            _LOG.debug("%s %s: %d, %.3f s", scope["method"], scope["path"], status, seconds)
+
+
+class Lingering:
+    """Reads on a little when a request was answered before its body had arrived.
+
+    A connection that is closed with unread bytes is reset, and the reset may overtake the answer.
+    So the answer goes out at once, then some of the rest is read and dropped, then it closes.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        unread = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+        async def watched() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = unread and bool(message.get("more_body", False))
+            return message
+
+        async def lingering(message: Message) -> None:
+            if not unread:
+                await send(message)
+            elif message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+                await send(message)
+            elif message.get("more_body", False):
+                await send(message)
+            else:
+                await send({**message, "more_body": True})
+                await _drain(receive)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self._app(scope, watched, lingering)
+
+
+async def _drain(receive: Receive) -> None:
+    end = time.monotonic() + _LINGER_SECONDS
+    size = 0
+    while size < _LINGER_BYTES:
+        try:
+            message = await asyncio.wait_for(receive(), end - time.monotonic())
+        except TimeoutError:
+            return
+        if not message.get("more_body", False):  # the end, or the client is gone
+            return
+        size += len(message.get("body", b""))
+
+
+class Guarded:
+    """Lets in who has the token, and everybody where there is none."""
+
+    def __init__(self, app: ASGIApp, token: str | None, refused: Callable[[str], None]) -> None:
+        self._app, self._token, self._refused = app, token, refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            check_token(scope, self._token)
+        except Refused as error:
+            self._refused(error.code.name)
+            await refusal(error)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def check_token(scope: Scope, token: str | None) -> None:
+    """Raises:
+    Refused: the path needs a token, and the request has none or another.
+    """
+    if token is None or scope["path"] in OPEN or scope["path"].startswith("/static/"):
+        return
+    given = dict(scope["headers"]).get(b"authorization", b"")
+    kind, _, value = given.partition(b" ")
+    # A comparison that stops at the first difference would tell how much is right.
+    if kind.lower() != b"bearer" or not hmac.compare_digest(value.strip(), token.encode()):
+        raise Refused("unauthorized", "send the header 'Authorization: Bearer TOKEN'")

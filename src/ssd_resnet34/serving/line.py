@@ -1,0 +1,124 @@
+"""The waiting line in front of the workers: who may enter, who is next, who must wait alone.
+
+Pure bookkeeping, without clocks, processes or an event loop.
+"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .refusals import Refused
+from .tasks import Task
+
+_WEIGHT: Final = 0.2
+"""Of the newest task in the mean service time: about the last ten count."""
+
+_FIRST: Final = 64
+"""Places before any service time is known."""
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """A task that was let in. ``alone``: no other task may share its worker meanwhile."""
+
+    task: Task
+    alone: bool = False
+    outcome: Any = field(default=None, repr=False)
+    """Whatever the owner waits with, such as a future."""
+
+
+class Line:
+    """Tickets, waiting and running, no more than can be answered within ``deadline`` seconds."""
+
+    def __init__(self, deadline: float, workers: int) -> None:
+        self._deadline, self._workers = deadline, workers
+        self._waiting: deque[Ticket] = deque()
+        self._running: set[Ticket] = set()
+        self.service: float | None = None
+        """Mean seconds of a task in a worker."""
+
+    @property
+    def capacity(self) -> int:
+        """Tickets inside at most: deadline ÷ service time, for each worker, at least one."""
+        if self.service is None:
+            return _FIRST
+        return max(1, math.floor(self._deadline / max(self.service, 1e-4))) * self._workers
+
+    @property
+    def inside(self) -> int:
+        """Waiting and running."""
+        return len(self._waiting) + len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def check(self, more: int = 1) -> None:
+        """Raises:
+        Refused: there is no room for ``more`` tickets; says when there will be.
+        """
+        if self.inside + more > self.capacity:
+            ahead = min(self.inside, self.capacity) * (self.service or 0.1) / self._workers
+            raise Refused(
+                "overloaded",
+                f"{self.inside} requests are in the queue, as many as can be answered in "
+                f"{self._deadline:g} s; try again later",
+                retry_after=max(1, math.ceil(ahead)),
+            )
+
+    def enter(self, tickets: Sequence[Ticket]) -> None:
+        """Let all of them in, or none.
+
+        Raises:
+            Refused: no room.
+        """
+        self.check(len(tickets))
+        self._waiting.extend(tickets)
+
+    def next(self, idle: bool) -> Ticket | None:
+        """The next ticket to run, for a worker that runs nothing else (``idle``) or something."""
+        if not self._waiting or (self._waiting[0].alone and not idle):
+            return None
+        ticket = self._waiting.popleft()
+        self._running.add(ticket)
+        return ticket
+
+    def leave(self, ticket: Ticket) -> bool:
+        """Take a ticket out, wherever it is; whether it was still waiting."""
+        self._running.discard(ticket)
+        if ticket in self._waiting:
+            self._waiting.remove(ticket)
+            return True
+        return False
+
+    def measured(self, seconds: float) -> None:
+        """A task took so long in its worker."""
+        if self.service is None:
+            self.service = seconds
+        else:
+            self.service += _WEIGHT * (seconds - self.service)
+
+
+class Budget:
+    """Bytes of all requests that the server holds; a request gives back what it took."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        """Raises:
+        Refused: the server holds too much already.
+        """
+        if self.used + size > self._most:
+            raise Refused(
+                "overloaded",
+                f"the requests in the server hold {self.used} bytes already; try again later",
+                retry_after=1,
+            )
+        self.used += size
+
+    def give_back(self, size: int) -> None:
+        self.used -= size

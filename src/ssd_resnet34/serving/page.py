@@ -1,0 +1,67 @@
+"""The page for people: files of this package, read once, under a policy that allows no others."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .refusals import Refused
+
+_FOLDER: Final = Path(__file__).parent / "static"
+_MEDIA: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+}
+
+_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    data: bytes
+    media: str
+    tag: str
+
+
+async def index(request: Request) -> Response:
+    return _answer(request, "index.html")
+
+
+async def static(request: Request) -> Response:
+    return _answer(request, str(request.path_params["name"]))
+
+
+def _answer(request: Request, name: str) -> Response:
+    found = _files().get(name)
+    if found is None:
+        raise Refused("not_found", "no such file of the page")
+    headers = {**_HEADERS, "etag": found.tag}
+    if request.headers.get("if-none-match") == found.tag:
+        return Response(status_code=304, headers=headers)
+    return Response(found.data, headers=headers, media_type=found.media)
+
+
+@cache
+def _files() -> dict[str, _File]:
+    """By name; what a request asks for never becomes a path."""
+    return {
+        path.name: _File(data, _MEDIA[path.suffix], f'"{hashlib.sha256(data).hexdigest()[:16]}"')
+        for path in sorted(_FOLDER.iterdir())
+        if path.suffix in _MEDIA
+        for data in (path.read_bytes(),)
+    }

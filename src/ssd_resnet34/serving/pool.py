@@ -1,0 +1,278 @@
+"""Supervision: the line, the workers, and what happens when one of them dies.
+
+Everything here runs in one event loop; a worker's reports and its end are callbacks.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .. import errors
+from ..errors import ServerError, SSDResNet34Error
+from .deaths import Quarantine, Restarts
+from .limits import ServerLimits
+from .line import Line, Ticket
+from .process import Process, Spawn, WorkerProcess
+from .refusals import Refused
+from .tasks import (
+    Cancel,
+    CannotStart,
+    Detect,
+    Done,
+    Infer,
+    NotDone,
+    Order,
+    Parse,
+    Report,
+    RunHeads,
+    Started,
+    Task,
+    WorkerConfig,
+)
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Seat:
+    """A worker's place; ``process`` is None while it waits for its next start."""
+
+    process: Process | None = None
+    ready: bool = False
+    running: dict[int, Ticket] = field(default_factory=dict)
+    guards: dict[int, asyncio.TimerHandle] = field(default_factory=dict)
+
+
+class Pool:
+    """Workers behind a line. ``failed`` is done, with an error, when the pool gives up."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        workers: int,
+        limits: ServerLimits,
+        spawn: Spawn = WorkerProcess,
+    ) -> None:
+        self._config, self._limits, self._spawn = config, limits, spawn
+        self._loop = asyncio.get_running_loop()
+        self._seats = [_Seat() for _ in range(workers)]
+        self._number = 0
+        self._starts: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self.line = Line(limits.deadline, workers)
+        self.quarantine = Quarantine()
+        self.restarts = Restarts(limits.restarts)
+        self.draining = False
+        self.facts: Started | None = None
+        """What runs in the workers; None before the first of them is ready."""
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+        self.dropped = 0
+        """Tickets that left the line without having run: expired, or the client was gone."""
+
+    @property
+    def ready_workers(self) -> int:
+        return sum(seat.ready for seat in self._seats)
+
+    @property
+    def ready(self) -> bool:
+        """Whether new requests should be sent here."""
+        return self.ready_workers > 0 and not self.draining
+
+    def start(self) -> None:
+        """Start every worker; ``ready`` says when the first is."""
+        for seat in self._seats:
+            self._start(seat, 0.0)
+
+    def check(self, more: int = 1) -> Started:
+        """What runs here, if a request may enter now.
+
+        Raises:
+            Refused: starting, shutting down, or full.
+        """
+        if self.draining:
+            raise Refused("not_ready", "the server is shutting down; ask another")
+        if self.facts is None:
+            raise Refused("not_ready", "the server is starting; try again", retry_after=1)
+        self.line.check(more)
+        return self.facts
+
+    async def run(self, tasks: Sequence[Task], timeout: float | None = None) -> list[Done]:
+        """Run the tasks of one request, all or none; leaving early takes them out of the line.
+
+        ``timeout`` is in seconds and cannot lengthen the server's own deadline.
+
+        Raises:
+            Refused: no room, a quarantined input, over the deadline, a worker that died, or what
+                the worker refused.
+        """
+        seconds = min(timeout or self._limits.deadline, self._limits.deadline)
+        tickets = [self._ticket(task) for task in tasks]
+        self.check(len(tickets))
+        self.line.enter(tickets)
+        self._dispatch()
+        try:
+            async with asyncio.timeout(seconds):
+                return [await ticket.outcome for ticket in tickets]
+        except TimeoutError:
+            raise Refused(
+                "deadline_exceeded", f"not done within {seconds:g} s; send fewer at a time"
+            ) from None
+        finally:
+            for ticket in tickets:
+                self._leave(ticket)
+
+    def _ticket(self, task: Task) -> Ticket:
+        data = payload(task)
+        if self.quarantine.holds(data):
+            raise Refused(
+                "quarantined",
+                "this input ended a worker twice and is not run again; report it, with the input",
+            )
+        ticket = Ticket(task, self.quarantine.suspects(data))
+        ticket.outcome = self._loop.create_future()
+        return ticket
+
+    def _leave(self, ticket: Ticket) -> None:
+        if ticket.outcome.done():
+            if not ticket.outcome.cancelled():
+                ticket.outcome.exception()  # somebody has looked at it: no warning
+        else:
+            ticket.outcome.cancel()
+            for seat in self._seats:
+                for number, running in seat.running.items():
+                    if running is ticket and seat.process is not None:
+                        seat.process.send(Cancel(number))
+                        return  # it stays in its worker, and in the line, until that reports
+        if self.line.leave(ticket):
+            self.dropped += 1
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Give waiting tickets to workers with a free slot."""
+        for seat in sorted(self._seats, key=lambda seat: len(seat.running)):
+            while seat.ready and seat.process is not None:
+                alone = any(ticket.alone for ticket in seat.running.values())
+                if alone or len(seat.running) >= self._config.slots:
+                    break
+                ticket = self.line.next(idle=not seat.running)
+                if ticket is None:
+                    break
+                self._number += 1
+                seat.running[self._number] = ticket
+                seat.guards[self._number] = self._loop.call_later(
+                    self._limits.run_seconds, seat.process.kill
+                )
+                seat.process.send(Order(self._number, ticket.task))
+
+    def _start(self, seat: _Seat, delay: float) -> None:
+        task = self._loop.create_task(self._started(seat, delay))
+        self._starts.add(task)
+        task.add_done_callback(self._starts.discard)
+
+    async def _started(self, seat: _Seat, delay: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), delay)
+        if self._stopping.is_set():
+            return
+        seat.process = process = self._spawn(
+            self._config,
+            lambda report: self._on_report(seat, report),
+            lambda how: self._on_end(seat, how),
+        )
+        try:
+            await asyncio.to_thread(process.start)
+        except OSError as error:  # too many processes, no memory
+            self._on_end(seat, f"it cannot be started: {error.strerror or error}")
+
+    def _on_report(self, seat: _Seat, report: Report) -> None:
+        match report:
+            case Started():
+                seat.ready = True
+                self.facts = report
+                self.line.measured(report.seconds)
+                _LOG.info("worker ready: %.3f s an image", report.seconds)
+            case CannotStart():
+                kind = getattr(errors, report.kind, ServerError)
+                self._give_up(kind(report.message))
+                return
+            case Done():
+                ticket = self._finished(seat, report.number)
+                if not isinstance(ticket.task, Parse):
+                    self.line.measured(sum(report.seconds.values()))
+                if not ticket.outcome.done():
+                    ticket.outcome.set_result(report)
+            case NotDone():
+                ticket = self._finished(seat, report.number)
+                if not ticket.outcome.done():
+                    ticket.outcome.set_exception(Refused(report.code, report.message))
+        self._dispatch()
+
+    def _finished(self, seat: _Seat, number: int) -> Ticket:
+        ticket = seat.running.pop(number)
+        seat.guards.pop(number).cancel()
+        self.line.leave(ticket)
+        self.quarantine.forgive(payload(ticket.task))
+        self.restarts.answered()
+        return ticket
+
+    def _on_end(self, seat: _Seat, how: str) -> None:
+        lost = list(seat.running.values())
+        for guard in seat.guards.values():
+            guard.cancel()
+        seat.process, seat.ready = None, False
+        seat.running, seat.guards = {}, {}
+        if self._stopping.is_set():
+            return
+        self.quarantine.blame(payload(ticket.task) for ticket in lost)
+        for ticket in lost:
+            self.line.leave(ticket)
+            if not ticket.outcome.done():
+                ticket.outcome.set_exception(
+                    Refused("worker_died", f"the worker ended ({how}) during this request")
+                )
+        delay = self.restarts.died()
+        if delay is None:
+            self._give_up(
+                ServerError(
+                    f"{self._limits.restarts + 1} workers ended one after the other, the last with "
+                    f"{how}; see what they wrote above, free memory, or try another --engine"
+                )
+            )
+            return
+        _LOG.warning("a worker ended (%s); the next starts in %.2f s", how, delay)
+        self._start(seat, delay)
+
+    def _give_up(self, error: SSDResNet34Error) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+            self.failed.exception()  # whoever waits for it sees it all the same
+
+    async def drain(self) -> bool:
+        """Let in nobody else, wait for those inside; whether all were answered in time."""
+        self.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.drain_seconds):
+                while self.line.inside and not self.failed.done():
+                    await asyncio.sleep(0.02)
+        return not self.line.inside
+
+    async def stop(self) -> None:
+        """End every worker. What still runs is lost."""
+        self.draining = True
+        self._stopping.set()
+        await asyncio.gather(*self._starts)
+        processes = [seat.process for seat in self._seats if seat.process is not None]
+        await asyncio.gather(*(asyncio.to_thread(process.stop) for process in processes))
+
+
+def payload(task: Task) -> bytes:
+    """The input that a task works on: what may be to blame for a death."""
+    match task:
+        case Detect() | Infer():
+            return task.image
+        case RunHeads():
+            return task.tensor
+        case Parse():
+            return task.body

@@ -1,0 +1,198 @@
+"""Start, run and stop: the socket, the workers, the application, and signals."""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from ..errors import ServerError, UsageError
+from .app import make
+from .connection import connection_class
+from .limits import ServerLimits
+from .pool import Pool
+from .process import Spawn, WorkerProcess
+from .tasks import Started, WorkerConfig
+
+_LOG = logging.getLogger(__name__)
+
+_CLOSE_SECONDS: Final = 5
+"""For connections to close after the last answer."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to serve, where, and for whom.
+
+    Raises:
+        UsageError: a port or a number of workers out of range; or, without a token, a host that
+            others can reach, unless ``open`` says that this is meant.
+    """
+
+    worker: WorkerConfig
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0 takes a free one."""
+    workers: int = 1
+    token: str | None = None
+    open: bool = False
+    limits: ServerLimits = field(default_factory=ServerLimits)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"port: {self.port} is out of range; give 0..65535")
+        if not 1 <= self.workers <= 64:
+            raise UsageError(f"workers: {self.workers} is out of range; give 1..64")
+        if self.token is not None and (len(self.token) < 16 or not self.token.isascii()):
+            raise UsageError("token: give at least 16 ASCII characters")
+        if self.token is None and not self.open and not _is_loopback(self.host):
+            raise UsageError(
+                f"host {self.host} can be reached from other machines: give a token "
+                "(--token-file), or say --open if everybody may use this server"
+            )
+
+
+def run(
+    settings: Settings,
+    on_ready: Callable[[str, Started], None] = lambda address, facts: None,
+    spawn: Spawn = WorkerProcess,
+) -> None:
+    """Serve until SIGTERM or SIGINT; accepted requests are answered first.
+
+    ``on_ready`` gets the address and what runs, once, when the first worker is ready.
+
+    Raises:
+        ServerError: the port is taken, workers end one after the other, or requests were still
+            running when the time to drain was over.
+        WeightsError, ArtifactError, SessionError, UsageError: a worker cannot start.
+    """
+    with contextlib.closing(_listen(settings.host, settings.port)) as listener:
+        asyncio.run(_serve(settings, listener, on_ready, spawn))
+
+
+async def _serve(
+    settings: Settings,
+    listener: socket.socket,
+    on_ready: Callable[[str, Started], None],
+    spawn: Spawn,
+) -> None:
+    limits = settings.limits
+    pool = Pool(settings.worker, settings.workers, limits, spawn)
+    server = _Server(
+        uvicorn.Config(
+            make(pool, limits, settings.token),
+            http=connection_class(limits),
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]  # any number works
+            timeout_graceful_shutdown=_CLOSE_SECONDS,
+        )
+    )
+    serving = asyncio.create_task(server.serve([listener]))
+    stopped = asyncio.create_task(server.stopped.wait())
+    pool.start()
+    announced = asyncio.create_task(_announce(pool, _address(listener), on_ready))
+    try:
+        await asyncio.wait((serving, stopped, pool.failed), return_when=asyncio.FIRST_COMPLETED)
+        finished = True
+        if not pool.failed.done():
+            finished = await _drained(pool, server)
+        if pool.failed.done():
+            pool.failed.result()  # raises
+        if not finished:
+            raise ServerError(
+                f"{pool.line.inside} requests were not answered within {limits.drain_seconds:g} s "
+                "of shutting down"
+            )
+    finally:
+        announced.cancel()
+        stopped.cancel()
+        server.should_exit = True
+        await asyncio.gather(serving, announced, stopped, return_exceptions=True)
+        await pool.stop()
+
+
+async def _drained(pool: Pool, server: "_Server") -> bool:
+    """Wait for accepted requests; a second signal ends the wait."""
+    _LOG.info("shutting down: %d requests to finish", pool.line.inside)
+    drain = asyncio.create_task(pool.drain())
+    forced = asyncio.create_task(server.forced.wait())
+    await asyncio.wait((drain, forced), return_when=asyncio.FIRST_COMPLETED)
+    forced.cancel()
+    if drain.done():
+        return drain.result()
+    drain.cancel()
+    return False
+
+
+async def _announce(pool: Pool, address: str, on_ready: Callable[[str, Started], None]) -> None:
+    while pool.facts is None:
+        await asyncio.sleep(0.02)
+    on_ready(address, pool.facts)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, but signals begin a drain: the socket stays open until that is over."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopped, self.forced = asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        del frame
+        _LOG.info("%s", signal.Signals(sig).name)
+        event = self.forced if self.stopped.is_set() else self.stopped
+        self._loop.call_soon_threadsafe(event.set)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket, before any worker is started.
+
+    Raises:
+        ServerError: the address is taken, or not this machine's.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            if hasattr(socket, "SO_REUSEADDR") and not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(1024)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ServerError(
+            f"{host}:{port}: cannot listen there ({error.strerror or error}); choose another "
+            "--port, or 0 for a free one"
+        ) from error
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: it may be anything
+        return False

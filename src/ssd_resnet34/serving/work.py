@@ -1,0 +1,55 @@
+"""From a request's bytes to the workers' results: look first, then run, unless the client goes."""
+
+import asyncio
+from collections.abc import Sequence
+
+from starlette.requests import ClientDisconnect, Request
+
+from ..errors import TooManyBytes
+from ..vision.header import read_header
+from ..vision.images import Limits
+from .metrics import Metrics
+from .pool import Pool
+from .tasks import Done, Task
+
+
+async def look(data: bytes, name: str, limits: Limits) -> None:
+    """Check an image as far as its header shows, before it may enter the line.
+
+    Raises:
+        ImageError: refused; the same verdict as on every other road.
+    """
+    if len(data) > limits.max_bytes:
+        raise TooManyBytes(f"{name}: more than {limits.max_bytes} bytes; save it smaller")
+    # In a thread: a malicious header takes a tenth of a second.
+    await asyncio.to_thread(read_header, data, name, limits.formats, limits.max_pixels)
+
+
+async def run(
+    request: Request, pool: Pool, metrics: Metrics, tasks: Sequence[Task], timeout: float | None
+) -> list[Done]:
+    """The results of one request's tasks; when its client goes away, they leave the line.
+
+    Raises:
+        ClientDisconnect: it went.
+        Refused: see :meth:`Pool.run`.
+    """
+    work = asyncio.ensure_future(pool.run(tasks, timeout))
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        done = work.result()
+    finally:
+        work.cancel()
+        gone.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+    for one in done:
+        metrics.stages(one.seconds)
+    return done
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
