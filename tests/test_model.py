@@ -57,7 +57,7 @@ def test_the_weights_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_precision_that_does_not_exist_is_refused_at_once() -> None:
-    with pytest.raises(UsageError, match=r"'fp8'.*auto, fp32, bf16, int8"):
+    with pytest.raises(UsageError, match=r"'fp8'.*auto, fp32, bf16, fp16, int8"):
         SSDResNet34(precision="fp8")
 
 

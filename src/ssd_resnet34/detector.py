@@ -1,10 +1,12 @@
 """``load()`` and ``Detector``: images in, detections out."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from os import PathLike
 from types import TracebackType
-from typing import Any, Final, Literal, Self, overload
+from typing import Any, Final, Literal, Self, TypeVar, overload
 
 from .errors import ImageError, UsageError
 from .model import SSDResNet34
@@ -15,6 +17,8 @@ from .vision.detections import Detections
 from .vision.images import Colour, Image, Limits, Source, decode
 from .vision.postprocess import rules
 from .vision.selection import Nms
+
+Item = TypeVar("Item")
 
 DEFAULT_SCORE_THRESHOLD: Final = 0.3
 """For people: detect, serve, draw. Evaluation and benchmarks use 0.05."""
@@ -47,7 +51,8 @@ class Detector:
         options: Options = Options(),  # frozen
         limits: Limits = Limits(),  # noqa: B008  # frozen
     ) -> None:
-        rules(**vars(options), contract=session.contract)  # refuse wrong options now, not later
+        # Wrong options are refused now, not later.
+        self._rules = rules(**vars(options), contract=session.contract)
         self.model, self.session, self.options, self.limits = model, session, options, limits
 
     @overload
@@ -95,7 +100,9 @@ class Detector:
 
         Decoding, preprocessing and postprocessing of neighbours overlap with the network: up to
         ``streams + 2`` images are held, and so many are taken from ``images`` before the first
-        result. For a live source, whose next image is a wait, call the detector itself.
+        result. On a GPU only decoding is left to the CPU; images go there ``batch`` at a time,
+        and up to ``(streams + 1) · batch + threads + 1`` are held. (All three are properties of
+        :attr:`session`.) For a live source, whose next image is a wait, call the detector itself.
 
         ``errors="return"`` yields the :class:`ImageError` of a refused image in its place and goes
         on; other errors always end the stream.
@@ -103,22 +110,60 @@ class Detector:
         if errors not in ("raise", "return"):
             raise UsageError(f"errors: {errors!r} is unknown; give 'raise' or 'return'")
 
+        found = (
+            self._by_batches(images, colour)
+            if self.session.whole_road
+            else self._one_by_one(images, colour)
+        )
+        for one in found:
+            if isinstance(one, ImageError) and errors == "raise":
+                raise one
+            yield one
+
+    def _one_by_one(
+        self, images: Iterable[Any], colour: Colour | None
+    ) -> Iterator[Detections | ImageError]:
         def work(image: Any) -> Detections | ImageError:
             try:
                 return self._detect(image, colour)
             except ImageError as error:
                 return error
 
-        for found in overlapped(work, images, self.session.streams + 1):
-            if isinstance(found, ImageError) and errors == "raise":
-                raise found
-            yield found
+        return overlapped(work, images, self.session.streams + 1)
+
+    def _by_batches(
+        self, images: Iterable[Any], colour: Colour | None
+    ) -> Iterator[Detections | ImageError]:
+        """For a device that has the whole road: threads decode, others hand batches over."""
+
+        def read(source: Any) -> Image | ImageError:
+            try:
+                return decode(source, colour=colour, limits=self.limits)
+            except ImageError as error:
+                return error
+
+        with closing(overlapped(read, images, self.session.threads)) as decoded:
+            batches = _batches(decoded, self.session.batch)
+            for found in overlapped(self._together, batches, self.session.streams):
+                yield from found
+
+    def _together(self, images: "list[Image | ImageError]") -> list[Detections | ImageError]:
+        """A batch on the device; what was refused keeps its place."""
+        accepted = [image for image in images if isinstance(image, Image)]
+        found = iter(self._on_device(accepted) if accepted else [])
+        return [image if isinstance(image, ImageError) else next(found) for image in images]
 
     def _detect(self, source: Any, colour: Colour | None) -> Detections:
         image = decode(source, colour=colour, limits=self.limits)
+        if self.session.whole_road:
+            (detections,) = self._on_device([image])
+            return detections
         outputs = self.session.run(self.model.preprocess(image))
         (detections,) = self.model.postprocess(outputs, None, **vars(self.options), clip=True)
         return detections
+
+    def _on_device(self, images: list[Image]) -> list[Detections]:
+        return self.session.detect(images, self._rules, clip=True, model=self.model.name)
 
     def close(self) -> None:
         """Release the network; further calls raise ``SessionClosed``."""
@@ -143,7 +188,8 @@ def load(
     device: str = "cpu",
     precision: str = "auto",
     threads: int | None = None,
-    streams: int = 1,
+    streams: int | None = None,
+    batch: int | None = None,
     score_threshold: float | Mapping[str | int, float] = DEFAULT_SCORE_THRESHOLD,
     iou_threshold: float = 0.5,
     pre_nms_top_k: int = 200,
@@ -158,10 +204,13 @@ def load(
         weights: a record's name, a weights file or an artifact.
         engine: ``"auto"``, ``"openvino"``, ``"onnxruntime"``, ``"torch"``, an installed
             extension's name, or an engine object.
-        device: ``"cpu"``, or what the engine knows (``"cuda"``).
-        precision: ``"auto"``, ``"int8"``, ``"bf16"``, ``"fp32"``.
-        threads: CPU threads; None for all that this process may use.
-        streams: requests that run at the same time inside the engine.
+        device: ``"cpu"``, or what the engine knows (``"cuda"``, ``"cuda:1"``).
+        precision: ``"auto"``, ``"int8"``, ``"bf16"``, ``"fp16"``, ``"fp32"``.
+        threads: CPU threads of a run; on a GPU, those that decode.
+        streams: runs at the same time.
+        batch: images that a stream hands to a GPU at once.
+            These three: None is what was measured here, else the usual; see
+            :func:`ssd_resnet34.session.create`.
         score_threshold, iou_threshold, pre_nms_top_k, top_k, nms, classes: as in
             :func:`ssd_resnet34.vision.postprocess.postprocess`.
         limits: largest image that is accepted.
@@ -177,10 +226,31 @@ def load(
     else:
         model = SSDResNet34(weights, precision)
     running = session.create(
-        model, engine=engine, device=device, precision=precision, threads=threads, streams=streams
+        model,
+        engine=engine,
+        device=device,
+        precision=precision,
+        threads=threads,
+        streams=streams,
+        batch=batch,
     )
     try:
         return Detector(model, running, options, limits)
     except BaseException:  # wrong options, an interrupt: nobody else has the session to close it
         running.close()
         raise
+
+
+def _batches(images: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of ``size``, the last one shorter; if the items fail, those before come first."""
+    while True:
+        batch: list[Item] = []
+        try:
+            batch.extend(islice(images, size))
+        except Exception:
+            if batch:
+                yield batch
+            raise
+        if not batch:
+            return
+        yield batch

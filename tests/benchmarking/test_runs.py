@@ -31,6 +31,7 @@ from ssd_resnet34.errors import (
     WeightsError,
 )
 from ssd_resnet34.runtime.engines import BUILT_IN
+from ssd_resnet34.runtime.precision import PRECISIONS
 
 EntryPoints = Callable[..., None]
 
@@ -62,7 +63,7 @@ def test_all_is_every_engine_and_precision(entry_points: EntryPoints) -> None:
     entry_points(FakeEngine())
     found = parse("all:all")
     assert {one.engine for one in found} == {*BUILT_IN, "fake"}
-    assert len(found) == 3 * (len(BUILT_IN) + 1)
+    assert len(found) == len(PRECISIONS) * (len(BUILT_IN) + 1)
 
 
 @pytest.mark.parametrize(

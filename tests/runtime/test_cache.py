@@ -14,8 +14,9 @@ import pytest
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
 from ssd_resnet34 import artifact
-from ssd_resnet34.runtime import session
+from ssd_resnet34.runtime import cpu, session
 from ssd_resnet34.runtime.cache import Cache
+from ssd_resnet34.runtime.engines import openvino
 from ssd_resnet34.runtime.tensors import Array
 
 
@@ -141,6 +142,54 @@ def test_threads_precision_and_artifact_have_their_own_compiled_networks(store: 
         session.create(model, "openvino", threads=threads).close()
         sizes.append(len(entries(store)))
     assert sizes == [2, 3, 5]
+
+
+def test_an_engine_version_and_a_cpu_have_their_own_compiled_networks(
+    store: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one version compiled on one processor must not run in another, or on another."""
+    sizes = []
+    for where, name, value in (
+        (openvino, "version_of", lambda _: "another version"),
+        (cpu, "identity", lambda: "another processor"),
+        (cpu, "identity", lambda: "another processor"),
+    ):
+        session.create(fake_onnx(), "openvino", threads=1).close()
+        sizes.append(len(entries(store)))
+        monkeypatch.setattr(where, name, value)
+    session.create(fake_onnx(), "openvino", threads=1).close()
+    sizes.append(len(entries(store)))
+    assert sizes == [2, 3, 4, 4]
+
+
+STARTER = """
+import hashlib, sys
+import numpy as np
+from ssd_resnet34 import session
+with session.create(sys.argv[1], "openvino", precision="fp32", threads=1) as sess:
+    image = np.ones((1, 3, 1200, 1200), np.float32)
+    print(hashlib.sha256(b"".join(head.tobytes() for head in sess.run(image))).hexdigest())
+"""
+
+
+def test_processes_that_start_at_once_with_an_empty_cache_all_work(tmp_path: Path) -> None:
+    model, folder = tmp_path / "model.onnx", tmp_path / "cache"
+    model.write_bytes(fake_onnx())
+    command = [sys.executable, "-W", "error", "-c", STARTER, str(model)]
+    environment = {**os.environ, "SSD_RESNET34_CACHE": str(folder)}
+    starters = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    answers = set()
+    for starter in starters:
+        answer, errors = starter.communicate(timeout=300)
+        assert starter.returncode == 0, errors.decode()
+        assert errors == b""
+        answers.add(answer)
+    assert len(answers) == 1
+    names = [path.suffix for path in (folder / "compiled").iterdir()]
+    assert names == [".bin", ".bin"]  # the verdict and the network, whole; nothing half-written
 
 
 def test_a_blob_that_openvino_refuses_is_compiled_anew(store: Cache, pictures: Array) -> None:

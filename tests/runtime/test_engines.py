@@ -6,7 +6,6 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
-import numpy as np
 import pytest
 
 from fake_engine import FakeEngine
@@ -181,22 +180,58 @@ def test_importing_the_runtime_loads_no_engine() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_torch_computes_true_float32_and_keeps_cudnn() -> None:
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[tuple[int, int]], None]:
+    """``gpu((9, 0))``: torch says that there is one card, of that capability."""
     torch = pytest.importorskip("torch")
-    from ssd_resnet34.runtime.engines.torch import TorchRunner
 
-    seen = []
+    def use(capability: tuple[int, int]) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device}")
 
-    class Network(torch.nn.Module):  # type: ignore[misc,name-defined]  # importorskip gives Any
-        def forward(self, batch: Any) -> list[Any]:
-            seen.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))
-            return [batch]
+    return use
 
-    engine = FakeEngine()
-    session.create(fake_onnx(), engine).close()
-    runner = TorchRunner(Network(), engine.requests[0])
-    runner.run(np.zeros((1, 3, 8, 8), np.float32))
-    assert seen == [(True, False)]
+
+def test_torch_offers_the_halves_that_a_card_has(gpu: Callable[[tuple[int, int]], None]) -> None:
+    engine = engines.find("torch")
+    gpu((9, 0))
+    table = engine.precisions("cuda:0")
+    assert [name for name, reason in table.items() if not reason] == ["fp32", "bf16", "fp16"]
+    assert session.float_precision("auto", "cuda") == "bf16"
+    gpu((7, 5))
+    assert "capability 8.0" in engine.precisions("cuda")["bf16"]
+    assert session.float_precision("auto", "cuda") == "fp16"
+    assert "for GPUs" in engine.precisions("cpu")["fp16"]
+
+
+def test_torch_on_a_gpu_runs_the_whole_road_there(
+    gpu: Callable[[tuple[int, int]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu((9, 0))
+    from ssd_resnet34.runtime.device import folded, runner
+
+    made: list[tuple[Any, ...]] = []
+
+    class Runner:
+        def __init__(self, *given: Any) -> None:
+            made.append(given)
+
+        def run(self, tensor: Array) -> list[Array]:
+            return []
+
+        def detect(self, images: Any, rules: Any) -> list[Any]:
+            return []
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(folded, "folded", lambda model, contract: "the network")
+    monkeypatch.setattr(runner, "DeviceRunner", Runner)
+    with session.create(fake_onnx(), device="cuda:0", precision="fp16") as sess:
+        assert (sess.engine, sess.whole_road) == ("torch", True)
+        assert (sess.streams, sess.batch) == (2, 16)
+    assert made == [("the network", sess.contract, "cuda:0", "fp16", 2)]
 
 
 def test_an_outdated_entry_point_says_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def test_at_most_one_item_more_than_workers_is_taken_ahead() -> None:
     for n in range(5):
         assert next(results) == n
         assert len(taken) == n + 1 + 2
-    results.close()  # type: ignore[attr-defined]  # it is a generator
+    results.close()
 
 
 def test_items_really_overlap() -> None:
@@ -73,6 +73,6 @@ def test_no_thread_is_left_behind() -> None:
     before = threading.active_count()
     results = overlapped(lambda n: n, range(100), 3)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert threading.active_count() == before
     assert list(overlapped(lambda n: n, [], 3)) == []

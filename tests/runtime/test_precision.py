@@ -6,7 +6,7 @@ from ssd_resnet34.errors import UnsupportedPrecision, UsageError
 from ssd_resnet34.runtime import cpu
 from ssd_resnet34.runtime.precision import ArtifactPrecision, check_artifact, choose, preferred
 
-ALL = {"fp32": "", "bf16": "", "int8": ""}
+ALL = {"fp32": "", "bf16": "", "fp16": "", "int8": ""}
 NO_BF16 = ALL | {"bf16": "it has none"}
 
 
@@ -44,6 +44,15 @@ def test_on_a_gpu_auto_is_bf16_whatever_the_cpu(monkeypatch: pytest.MonkeyPatch)
     assert choose("auto", "fp32", "torch", ALL, "cuda").precision == "bf16"
 
 
+def test_a_gpu_without_bf16_gets_fp16_and_a_cpu_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch)
+    choice = choose("auto", "fp32", "torch", NO_BF16, "cuda:1")
+    assert (choice.precision, choice.reason) == ("fp16", "the artifact is fp32; it has none")
+    assert choose("auto", "fp32", "torch", NO_BF16, "cpu").precision == "fp32"
+    neither = NO_BF16 | {"fp16": "none either"}
+    assert choose("auto", "fp32", "torch", neither, "cuda").precision == "fp32"
+
+
 @pytest.mark.parametrize(
     ("features", "want"),
     [
@@ -74,6 +83,7 @@ def test_what_is_asked_for_is_given_or_refused_never_replaced() -> None:
     [
         ("fp32", "int8", r"model\.source"),
         ("bf16", "int8", r"model\.source"),
+        ("fp16", "int8", r"model\.source"),
         ("int8", "fp32", r"compile --calibrate"),
     ],
 )
@@ -85,5 +95,5 @@ def test_a_precision_that_the_artifact_cannot_have_names_the_mend(
 
 
 def test_an_unknown_precision_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="'int4' is unknown; use auto, fp32, bf16, int8"):
+    with pytest.raises(UsageError, match="'int4' is unknown; use auto, fp32, bf16, fp16, int8"):
         check_artifact("int4", "fp32")

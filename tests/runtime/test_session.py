@@ -13,6 +13,7 @@ import pytest
 
 from fake_engine import FakeEngine
 from fake_network import fake_heads, fake_onnx
+from small_network import CONTRACT, small_onnx
 from ssd_resnet34.contract import COCO, HEAD_NAMES, Category, Contract
 from ssd_resnet34.errors import (
     ArtifactError,
@@ -28,6 +29,8 @@ from ssd_resnet34.runtime import session
 from ssd_resnet34.runtime.cache import Cache
 from ssd_resnet34.runtime.session import Session
 from ssd_resnet34.runtime.tensors import Array
+from ssd_resnet34.vision.images import Image
+from ssd_resnet34.vision.postprocess import rules
 
 REAL = ("openvino", "onnxruntime")
 THREE = Contract((Category(7, "cup"), Category(3, "pen"), Category(4, "hat")))
@@ -210,6 +213,42 @@ def test_an_error_of_the_engine_does_not_block_the_session(pictures: Array) -> N
         assert len(sess.run(pictures[:1])) == 12
 
 
+# ------------------------------------------------------------------------- the whole road
+
+
+def test_an_engine_that_runs_the_network_alone_says_so() -> None:
+    image = Image(np.zeros((4, 5, 3), np.uint8))
+    with session.create(fake_onnx(), FakeEngine()) as sess:
+        assert not sess.whole_road
+        with pytest.raises(SessionError, match="runs the network alone on cpu; use preprocess"):
+            sess.detect([image], rules())
+
+
+def test_the_whole_road_gives_detections_in_pixels_of_each_image() -> None:
+    pytest.importorskip("torch", reason="the torch extra is not installed")
+    from small_torch import RoadEngine
+
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 80, 3), np.uint8)
+    images = [Image(pixels, "wide"), Image(np.ascontiguousarray(pixels.transpose(1, 0, 2)), "tall")]
+    chosen = rules(0.3, contract=CONTRACT)
+    with session.create(small_onnx(), RoadEngine(), device="cuda") as sess:
+        assert sess.whole_road
+        free = sess.detect(images, chosen, model="small")
+        cut = sess.detect(images, chosen, clip=True)
+        with pytest.raises(InvalidInput, match="found none"):
+            sess.detect([], chosen)
+    assert [(one.image, one.width, one.height) for one in free] == [
+        ("wide", 80, 50),
+        ("tall", 50, 80),
+    ]
+    assert free[0].model == "small"
+    assert all(len(one) for one in free)
+    for a, b in zip(free, cut, strict=True):
+        np.testing.assert_allclose(a.clip().boxes, b.boxes, atol=1e-4)
+    with pytest.raises(SessionClosed):
+        sess.detect(images, chosen)
+
+
 # ------------------------------------------------------------------------------- refusals
 
 
@@ -265,8 +304,10 @@ def test_arrays_that_are_not_contiguous_or_read_only_run(running: Session) -> No
         ({"threads": True}, "threads: expected an integer"),
         ({"threads": 1.5}, "threads: expected an integer"),
         ({"streams": 65}, "streams: 65 is outside 1 to 64"),
+        ({"batch": 0}, "batch: 0 is outside 1 to 256"),
+        ({"batch": 2}, "batch: 2 has no effect, since engine openvino takes"),
         ({"device": "CPU 0"}, "device 'CPU 0' is not a device"),
-        ({"precision": "fp64"}, "precision 'fp64' is unknown; use auto, fp32, bf16, int8"),
+        ({"precision": "fp64"}, "precision 'fp64' is unknown; use auto, fp32, bf16, fp16, int8"),
         ({"engine": 3}, "a int is no engine; it needs name"),
     ],
 )
@@ -319,9 +360,10 @@ def test_float_of_an_int8_artifact_and_int8_of_a_float_one_are_refused_with_the_
 def test_an_engine_says_why_it_cannot_do_a_precision_or_a_device() -> None:
     with pytest.raises(UnsupportedPrecision, match="onnxruntime cannot run in bf16: its CPU"):
         session.create(fake_onnx(), "onnxruntime", precision="bf16")
-    for engine in REAL:
-        with pytest.raises(EngineUnavailable, match="not on cuda; use device='cpu'"):
-            session.create(fake_onnx(), engine, device="cuda")
+    with pytest.raises(EngineUnavailable, match="not on cuda; use device='cpu'"):
+        session.create(fake_onnx(), "openvino", device="cuda")
+    with pytest.raises(EngineUnavailable, match="does not run on device 'npu'; use 'cpu', 'cuda'"):
+        session.create(fake_onnx(), "onnxruntime", device="npu")
     with pytest.raises(EngineUnavailable, match=r"no engine works|no engine can run"):
         session.create(fake_onnx(), device="npu")
 

@@ -71,7 +71,7 @@ def measure(
     found = []
     for precision in PRECISIONS:
         try:
-            reason = find("openvino").precisions("cpu").get(precision, "")
+            reason = find("openvino").precisions("cpu").get(precision, "openvino has no such one")
             if reason:
                 raise UnsupportedPrecision(reason)
             long, short = (

@@ -48,6 +48,7 @@ class Precision(StrEnum):
     auto = "auto"
     int8 = "int8"
     bf16 = "bf16"
+    fp16 = "fp16"
     fp32 = "fp32"
 
 

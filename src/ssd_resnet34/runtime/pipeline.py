@@ -1,7 +1,7 @@
 """Overlap: one item is prepared and another finished while the network runs a third."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 def overlapped(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """``map(work, items)`` in order, by ``workers`` threads, reading at most so many items ahead.
 
     ``work`` does everything for one item; what must not run twice at a time (a network that fills

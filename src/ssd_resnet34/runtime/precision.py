@@ -7,9 +7,12 @@ from typing import Final, Literal, cast
 from ..errors import UnsupportedPrecision, UsageError
 from . import cpu
 
-Precision = Literal["fp32", "bf16", "int8"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
-PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "bf16", "int8")
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "bf16", "fp16", "int8")
+
+HALF_ON_GPUS: Final = "fp16 is for GPUs; on a CPU take bf16 or int8"
+"""Why no engine runs fp16 on a CPU: it is no faster there than bf16, and overflows at 65504."""
 
 ArtifactPrecision = Literal["fp32", "int8"]
 
@@ -40,7 +43,7 @@ def check_artifact(precision: str, artifact: ArtifactPrecision) -> None:
         UnsupportedPrecision: float of an int8 artifact, or int8 of a float one.
     """
     check_name(precision)
-    if artifact == "int8" and precision in ("fp32", "bf16"):
+    if artifact == "int8" and precision in ("fp32", "bf16", "fp16"):
         raise UnsupportedPrecision(
             f"precision {precision} was asked of an int8 artifact, whose weights are rounded "
             "already; use precision='auto' or 'int8', or the fp32 artifact (model.source)"
@@ -81,7 +84,7 @@ def choose(
         device: ``cpu``, ``cuda`` …
 
     ``auto`` is int8 for an int8 artifact; else bf16 where it is fast and the engine has it; else
-    fp32.
+    fp16 on a GPU that has it and no bf16; else fp32.
 
     Raises:
         UsageError: no such precision.
@@ -102,6 +105,8 @@ def choose(
         reason = "bf16 is not faster than fp32 on this CPU"
     if not reason:
         return Choice("bf16", "the artifact is fp32 and bf16 is fast here")
+    if device != "cpu" and table.get("fp16") == "":
+        return Choice("fp16", f"the artifact is fp32; {reason}")
     _check_engine("fp32", engine, table)
     return Choice("fp32", f"the artifact is fp32; {reason}")
 

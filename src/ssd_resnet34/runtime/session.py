@@ -1,38 +1,38 @@
 """Sessions: an artifact, compiled by an engine, ready to run."""
 
-import re
+import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
 from ..contract import Contract
-from ..errors import (
-    EngineUnavailable,
-    SessionClosed,
-    SessionError,
-    UnsupportedPrecision,
-    UsageError,
-)
-from . import cache, cpu, engines
-from .engines import CompileRequest, Engine, Runner
-from .opening import OpenedArtifact, open_artifact
-from .precision import Choice, Precision, check_artifact, choose
+from ..errors import InvalidInput, SessionClosed, SessionError, UsageError
+from . import cache, tuning
+from .choosing import EngineLike, check_device, choose_engine, float_precision, runs_int8
+from .engines import CompileRequest, Runner, WholeRoad
+from .opening import open_artifact
+from .precision import Precision, check_artifact
 from .tensors import Outputs, TensorDesc, input_descs, output_descs, read_inputs
+from .tuning import Tuning
+
+if TYPE_CHECKING:
+    from ..vision.detections import Detections
+    from ..vision.images import Image
+    from ..vision.postprocess import Rules
 
 MAX_THREADS: Final = 1024
 MAX_STREAMS: Final = 64
-
-EngineLike = str | Engine | Callable[[], Engine]
-"""``auto``, an engine's name, an engine, or a class or function that gives one."""
+MAX_BATCH: Final = 256
 
 __all__ = [
     "EngineLike",
     "Outputs",
     "Session",
     "TensorDesc",
+    "Tuning",
     "create",
     "float_precision",
     "runs_int8",
@@ -45,20 +45,27 @@ def create(
     device: str = "cpu",
     precision: str = "auto",
     threads: int | None = None,
-    streams: int = 1,
+    streams: int | None = None,
+    batch: int | None = None,
 ) -> "Session":
     """Compile an artifact and give a session to run it.
 
     Args:
         model: an artifact's bytes, its path, or an object with ``.enf`` such as ``SSDResNet34``.
-        engine: ``auto`` (the fastest that works here: openvino, onnxruntime, torch), a name, or an
-            object with the members of :class:`~ssd_resnet34.runtime.engines.Engine`.
-        device: ``cpu``, ``cuda`` or ``cuda:1``.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``int8``. ``auto`` is int8 for an int8 artifact,
-            else bf16 where it is fast, else fp32; ``Session.reason`` says why.
-        threads: CPU threads of one run, 1 to 1024; default: what affinity and control groups allow.
-        streams: runs at the same time, 1 to 64; further callers wait. One run uses all threads,
-            so more streams seldom gain on a CPU.
+        engine: ``auto`` (the fastest that works here: openvino, onnxruntime, torch; on a GPU
+            torch, onnxruntime), a name, or an object with the members of
+            :class:`~ssd_resnet34.runtime.engines.Engine`.
+        device: ``cpu``; ``cuda`` or ``cuda:1``; with onnxruntime also ``tensorrt``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``. ``auto`` is int8 for an int8
+            artifact, else the half precision that is fast, else fp32; ``Session.reason`` says why.
+        threads: CPU threads of one run, 1 to 1024.
+        streams: runs at the same time, 1 to 64; further callers wait.
+        batch: images that a stream hands to the device at once, 1 to 256; a GPU's alone, since
+            one image fills a CPU.
+
+    With none of ``threads``, ``streams`` and ``batch``, they are those that ``ssd-resnet34 bench
+    --tune`` found fastest here for this artifact, engine, precision and device; without such a
+    measurement, and for those that are left out beside others, :func:`tuning.usual`.
 
     Raises:
         UsageError: an argument outside its range.
@@ -67,31 +74,41 @@ def create(
         UnsupportedPrecision: artifact, engine and precision do not go together.
         SessionError: the engine failed.
     """
-    threads = (
-        cpu.available_threads() if threads is None else _count("threads", threads, MAX_THREADS)
-    )
-    streams = _count("streams", streams, MAX_STREAMS)
-    _check_device(device)
+    threads = None if threads is None else _count("threads", threads, MAX_THREADS)
+    streams = None if streams is None else _count("streams", streams, MAX_STREAMS)
+    batch = None if batch is None else _count("batch", batch, MAX_BATCH)
+    check_device(device)
     store = cache.default()
     opened = open_artifact(model, store)
     check_artifact(precision, opened.precision)
-    chosen, choice = _choose_engine(engine, device, precision, opened)
+    chosen, choice = choose_engine(engine, device, precision, opened)
+    key = tuning.key(chosen, opened.sha256, choice.precision, device)
+    measured = None
+    if threads is None and streams is None and batch is None:
+        measured = tuning.recall(store, key)
+    usual = measured or tuning.usual(device)
     request = CompileRequest(
         contract=opened.contract,
         artifact_precision=opened.precision,
         precision=choice.precision,
         device=device,
-        threads=threads,
-        streams=streams,
+        threads=threads or usual.threads,
+        streams=streams or usual.streams,
         sha256=opened.sha256,
         cache=store,
     )
-    return Session(chosen.name, chosen.compile(opened.data, request), request, choice.reason)
-
-
-def _check_device(device: Any) -> None:
-    if not isinstance(device, str) or not re.fullmatch(r"[a-z]+(:[0-9]{1,3})?", device):
-        raise UsageError(f"device {device!r} is not a device; use 'cpu', 'cuda' or 'cuda:1'")
+    runner = chosen.compile(opened.data, request)
+    if not isinstance(runner, WholeRoad):
+        if batch is not None and batch > 1:
+            runner.close()
+            raise UsageError(
+                f"batch: {batch} has no effect, since engine {chosen.name} takes the images of a "
+                f"stream on {device} one by one; leave it out, or use engine='torch' on a GPU"
+            )
+        batch = 1
+    return Session(
+        chosen.name, runner, request, choice.reason, batch or usual.batch, key, measured is not None
+    )
 
 
 def _count(name: str, value: Any, most: int) -> int:
@@ -102,77 +119,29 @@ def _count(name: str, value: Any, most: int) -> int:
     return int(value)
 
 
-def runs_int8(engine: EngineLike = "auto", device: str = "cpu") -> bool:
-    """Whether this engine (``auto``: the first that works here) runs int8 artifacts on ``device``.
-
-    Raises:
-        UsageError: not a device.
-        EngineUnavailable: the engine is unknown, not installed, or not for that device.
-    """
-    _, table = _first_engine(engine, device)
-    return table.get("int8") == ""
-
-
-def float_precision(engine: EngineLike = "auto", device: str = "cpu") -> Precision:
-    """The faster of fp32 and bf16 with this engine: what ``auto`` makes of an fp32 artifact.
-
-    Raises:
-        UsageError: not a device.
-        EngineUnavailable: the engine is unknown, not installed, or not for that device.
-        UnsupportedPrecision: it runs neither.
-    """
-    found, table = _first_engine(engine, device)
-    return choose("auto", "fp32", found.name, table, device).precision
-
-
-def _first_engine(engine: EngineLike, device: str) -> tuple[Engine, Mapping[str, str]]:
-    """The engine (``auto``: the first that works here) and its table of precisions."""
-    _check_device(device)
-    if engine != "auto":
-        found = engines.find(engine)
-        return found, found.precisions(device)
-    reasons: list[str] = []
-    for name in engines.BUILT_IN:
-        try:
-            found = engines.find(name)
-            return found, found.precisions(device)
-        except EngineUnavailable as error:
-            reasons.append(str(error))
-    raise EngineUnavailable(f"no engine works on device {device}:\n" + "\n".join(reasons))
-
-
-def _choose_engine(
-    engine: EngineLike, device: str, precision: str, opened: OpenedArtifact
-) -> tuple[Engine, Choice]:
-    if engine != "auto":
-        found, table = _first_engine(engine, device)
-        return found, choose(precision, opened.precision, found.name, table, device)
-    reasons: list[str] = []
-    kind: type[SessionError] = EngineUnavailable
-    for name in engines.BUILT_IN:
-        try:
-            found, table = _first_engine(name, device)
-            return found, choose(precision, opened.precision, name, table, device)
-        except EngineUnavailable as error:
-            reasons.append(str(error))
-        except UnsupportedPrecision as error:
-            reasons.append(str(error))
-            kind = UnsupportedPrecision
-    what = f"an {opened.precision} artifact on {device}"
-    raise kind(f"no engine can run {what} with precision={precision!r}:\n" + "\n".join(reasons))
-
-
 class Session:
     """A network ready to run; made by :func:`create`, safe from several threads.
 
     Close it, or use it as a context manager. ``close`` waits for runs that have begun.
     """
 
-    def __init__(self, engine: str, runner: Runner, request: CompileRequest, reason: str) -> None:
+    def __init__(
+        self,
+        engine: str,
+        runner: Runner,
+        request: CompileRequest,
+        reason: str,
+        batch: int,
+        tuning_key: Mapping[str, str | int],
+        tuned: bool,
+    ) -> None:
         self._engine = engine
         self._runner = runner
         self._request = request
         self._reason = reason
+        self._batch = batch
+        self._tuning_key = tuning_key
+        self._tuned = tuned
         self._state = threading.Condition()
         self._running = 0
         self._closing = False
@@ -197,19 +166,54 @@ class Session:
         """
         self._check_open()
         tensor, contexts = read_inputs(inputs)
-        with self._state:
-            while self._running >= self._request.streams and not self._closing:
-                self._state.wait()
-            self._check_open()
-            self._running += 1
-        try:
+        with self._turn():
             heads = list(self._runner.run(tensor))
-        finally:
-            with self._state:
-                self._running -= 1
-                self._state.notify_all()
         self._check_heads(heads, len(tensor))
         return Outputs(heads, contexts)
+
+    def detect(
+        self, images: "Sequence[Image]", rules: "Rules", *, clip: bool = False, model: str = ""
+    ) -> "list[Detections]":
+        """Detections of decoded images, everything on the device; where :attr:`whole_road` is.
+
+        The same as ``preprocess``, :meth:`run` and ``postprocess``, to rounding.
+
+        Args:
+            images: of any sizes, at least one.
+            rules: of :func:`ssd_resnet34.vision.postprocess.rules`.
+            clip: cut the boxes at the border of the image.
+            model: name of the model, noted in the results.
+
+        Raises:
+            InvalidInput: no images.
+            HeadsError: NaN or infinity among the heads.
+            SessionClosed: the session is closed, or was while this call waited for its turn.
+            SessionError: the engine failed, or has no such road.
+        """
+        from ..vision.postprocess import as_detections
+        from ..vision.preprocess import ImageContext
+
+        self._check_open()
+        runner = self._runner
+        if not isinstance(runner, WholeRoad):
+            raise SessionError(
+                f"engine {self.engine} runs the network alone on {self.device}; use preprocess, "
+                "run and postprocess"
+            )
+        if not images:
+            raise InvalidInput("expected decoded images; found none; give at least one")
+        with self._turn():
+            found = runner.detect([image.pixels for image in images], rules)
+        return [
+            as_detections(
+                one,
+                ImageContext(image.width, image.height, image.name),
+                self.contract,
+                clip,
+                model,
+            )
+            for image, one in zip(images, found, strict=True)
+        ]
 
     def inputs(self) -> list[TensorDesc]:
         """The one input: ``image``, float32 [N, 3, 1200, 1200]."""
@@ -230,7 +234,8 @@ class Session:
             lines += ["}"]
         lines.append(
             f"Engine: {self.engine}, {self.precision} ({self.reason}), device {self.device}, "
-            f"threads {self.threads}, streams {self.streams}"
+            f"{tuning.text(Tuning(self.threads, self.streams, self.batch))}"
+            f"{' (measured)' if self.tuned else ''}"
         )
         return "\n".join(lines)
 
@@ -298,6 +303,26 @@ class Session:
         return self._request.streams
 
     @property
+    def batch(self) -> int:
+        """Images that a stream hands to the device at once; 1 where :attr:`whole_road` is not."""
+        return self._batch
+
+    @property
+    def tuned(self) -> bool:
+        """Whether threads, streams and batch are those that were measured here."""
+        return self._tuned
+
+    @property
+    def whole_road(self) -> bool:
+        """Whether :meth:`detect` goes from pixels to boxes on the device."""
+        return isinstance(self._runner, WholeRoad)
+
+    def remember(self, fastest: Tuning) -> None:
+        """Make ``fastest`` what sessions of the same artifact, engine, precision, device and
+        machine use from now on, where none of the three is asked for."""
+        tuning.remember(self._request.cache, self._tuning_key, fastest)
+
+    @property
     def contract(self) -> Contract:
         """What the input and the outputs mean."""
         return self._request.contract
@@ -306,6 +331,21 @@ class Session:
     def sha256(self) -> str:
         """Of the artifact's bytes, hexadecimal."""
         return self._request.sha256
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One of ``streams`` places at the engine; waits for it."""
+        with self._state:
+            while self._running >= self._request.streams and not self._closing:
+                self._state.wait()
+            self._check_open()
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._running -= 1
+                self._state.notify_all()
 
     def _check_open(self) -> None:
         if self._closing:

@@ -128,13 +128,14 @@ def postprocess(
             chosen.top_k,
             chosen.nms,
         )
-        results.append(_detections(found, place, contract, clip, model))
+        results.append(as_detections(found, place, contract, clip, model))
     return results
 
 
-def _detections(
+def as_detections(
     found: Candidates, place: ImageContext, contract: Contract, clip: bool, model: str
 ) -> Detections:
+    """The chosen boxes of one image, in its pixels and with the contract's labels."""
     boxes = found.boxes.clip(0, 1) if clip else found.boxes
     boxes = boxes * (place.width, place.height, place.width, place.height)
     chosen = [contract.categories[index - 1] for index in found.classes.tolist()]

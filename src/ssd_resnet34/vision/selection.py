@@ -16,8 +16,8 @@ from ..contract import OFFSETS, SCALE_WH, SCALE_XY
 Nms = Literal["exact", "mlperf"]
 
 # An offset may be any float32; these keep every box finite in float32 after scaling to pixels.
-_MAX_EXPONENT = 60.0
-_MAX_COORDINATE = 1e30
+MAX_EXPONENT: Final = 60.0
+MAX_COORDINATE: Final = 1e30
 
 # One sort key holds class, score and prior: 14 bits are enough for 15130 priors.
 _PRIOR_BITS = 14
@@ -72,7 +72,7 @@ def select(
     return found[np.lexsort((found.priors, -found.classes, -found.scores))[:top_k]]
 
 
-_ROUNDING: Final = np.float32(4 * 2.0**-23)
+ROUNDING: Final = np.float32(4 * 2.0**-23)
 """Four units in the last place, as a share of a value."""
 
 
@@ -93,7 +93,7 @@ def score(
         logits = head.reshape(depth, -1)
         background = logits[0]
         # The sum below rounds; a few units in the last place keep the comparison on the safe side.
-        bar = background + log_lowest - _ROUNDING * np.abs(background)
+        bar = background + log_lowest - ROUNDING * np.abs(background)
         highest = logits[1:].max(axis=0)
         priors = np.flatnonzero(highest > bar)
         exponentials = logits.take(priors, axis=1)
@@ -137,10 +137,10 @@ def decode(offsets: NDArray[np.float32], priors: NDArray[np.float32]) -> NDArray
     offsets = offsets.astype(np.float64)
     sizes = priors[:, 2:]
     centres = SCALE_XY * offsets[:, :2] * sizes + priors[:, :2]
-    exponents = (SCALE_WH * offsets[:, 2:]).clip(-_MAX_EXPONENT, _MAX_EXPONENT)
+    exponents = (SCALE_WH * offsets[:, 2:]).clip(-MAX_EXPONENT, MAX_EXPONENT)
     halves = np.exp(exponents) * sizes / 2
     corners = np.concatenate([centres - halves, centres + halves], axis=1)
-    return corners.clip(-_MAX_COORDINATE, _MAX_COORDINATE)
+    return corners.clip(-MAX_COORDINATE, MAX_COORDINATE)
 
 
 def suppress(

@@ -9,13 +9,20 @@ object itself to ``session.create(engine=...)``.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
-from typing import Any, Final, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...contract import Contract
 from ...errors import EngineUnavailable, UsageError
 from ..cache import Cache
 from ..precision import ArtifactPrecision, Precision
 from ..tensors import Array
+
+if TYPE_CHECKING:
+    from ...vision.postprocess import Rules
+    from ...vision.selection import Candidates
 
 ENTRY_POINTS: Final = "ssd_resnet34.engines"
 """Entry-point group; an entry's object is an engine, or a class or function that gives one."""
@@ -25,7 +32,7 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "onnxruntime": "ONNXRuntimeEngine",
     "torch": "TorchEngine",
 }
-"""Name (also of the module) -> class, the fastest on CPUs first: the order of ``auto``."""
+"""Name (also of the module) -> class, the fastest on CPUs first: see :func:`order`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,19 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Release everything; called once, while nothing runs."""
+        ...
+
+
+@runtime_checkable
+class WholeRoad(Protocol):
+    """What a :class:`Runner` may offer besides: the whole road on its device."""
+
+    def detect(self, images: Sequence[NDArray[np.uint8]], rules: "Rules", /) -> list["Candidates"]:
+        """The chosen boxes of decoded images, BGR uint8 (H, W, 3) of any sizes, at least one.
+
+        They agree with preprocessing, :meth:`Runner.run` and postprocessing on the host.
+        At most ``CompileRequest.streams`` calls at a time, from any threads.
+        """
         ...
 
 
@@ -109,6 +129,15 @@ def find(engine: str | Engine | Callable[[], Engine]) -> Engine:
     raise EngineUnavailable(
         f"engine {engine!r} is unknown; use auto, {', '.join(names())}, or pass an engine object"
     )
+
+
+def order(device: str) -> list[str]:
+    """The built-in engines as ``auto`` tries them: the fastest first.
+
+    On a GPU that is torch, which alone has the whole road there.
+    """
+    found = list(BUILT_IN)
+    return found if device == "cpu" else found[::-1]
 
 
 def names() -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from ...contract import HEAD_NAMES, INPUT_NAME, INPUT_SIZE
 from ...errors import EngineUnavailable, SessionError
 from .. import cpu
+from ..precision import HALF_ON_GPUS
 from ..tensors import Array, image_by_image
 from . import CompileRequest, import_engine, version_of
 
@@ -54,6 +55,7 @@ class OpenVINOEngine:
         return {
             "fp32": "",
             "bf16": "" if capable else "this CPU has no bfloat16 instructions",
+            "fp16": HALF_ON_GPUS,
             "int8": "",
         }
 
