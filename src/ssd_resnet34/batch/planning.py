@@ -35,7 +35,10 @@ def plan(
         UsageError: no such source.
         OutputError: the place cannot be read or written.
     """
-    new = (format or manifests.FORMATS[0], shard_size or manifests.SHARD)
+    new = (
+        manifests.FORMATS[0] if format is None else format,
+        manifests.SHARD if shard_size is None else shard_size,
+    )
     manifests.check(*new)
     try:
         known = manifests.load(place)

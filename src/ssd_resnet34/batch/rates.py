@@ -28,11 +28,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Chart:
-    """The rate as an SVG: bars (x, y, width, height), and the texts at its ends."""
+    """The rate as an SVG: bars (x, y, width, height), the highest rate, the seconds shown."""
 
     bars: Sequence[tuple[float, float, float, float]]
     highest: float
-    hours: float
+    seconds: float
     width: int = _WIDTH
     height: int = _HEIGHT
     left: int = _LEFT
@@ -96,13 +96,14 @@ def rates(table: NDArray[np.float64], slowest: int = 8) -> Rates:
 
 
 def _chart(ended: NDArray[Any]) -> Chart:
-    counts, edges = np.histogram(ended, BINS)
+    bins = min(BINS, max(1, len(ended) // 8))  # a bar is a rate only with some inputs in it
+    counts, edges = np.histogram(ended, bins)
     rate = counts / (edges[1] - edges[0])
     highest = float(rate.max())
     right, bottom = _WIDTH - 8, _HEIGHT - _BOTTOM
-    step = (right - _LEFT) / BINS
+    step = (right - _LEFT) / bins
     bars = []
     for n, value in enumerate(rate.tolist()):
         tall = (bottom - _TOP) * value / highest
         bars.append((_LEFT + n * step, bottom - tall, step * 0.85, tall))
-    return Chart(bars, highest, float(ended[-1] - ended[0]) / 3600)
+    return Chart(bars, highest, float(ended[-1] - ended[0]))

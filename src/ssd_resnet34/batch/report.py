@@ -18,6 +18,7 @@ from ..vision.draw import draw, jpeg_uri, shrink
 from ..vision.images import DEFAULT_LIMITS
 from . import models, shards
 from .manifest import Manifest, Plan
+from .pace import span
 from .patience import Patience
 from .place import Place
 from .rates import Rates, columns, rates
@@ -138,6 +139,7 @@ def write(path: str | PathLike[str], findings: Findings, setting: Setting) -> No
             for code, number in ordered["errors"].items()
         ],
         rates=findings.rates,
+        span=span,
         slow=findings.slow,
         samples=[_scene(row) for row in findings.samples],
     )
@@ -170,5 +172,6 @@ def _scene(row: Row) -> Scene:
         return Scene(row.uri, words, (), reason or "it cannot be decoded")
     if row.found is not None:
         picture = draw(picture, row.found, score_threshold=-1)
-    shown = Picture(row.uri, f"{row.uri}: {words}", jpeg_uri(picture), *picture.size)
+    title = "As it is" if row.found is None else "Detections"
+    shown = Picture(title, f"{row.uri}: {words}", jpeg_uri(picture), *picture.size)
     return Scene(row.uri, words, (shown,), "")

@@ -1,0 +1,101 @@
+"""Workers that crash, hang, swell or fail: one input is lost at most, and it is told."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+import poison_engine
+from small_batch import HASTY, write
+from ssd_resnet34.batch.pool import Care, Pool
+from ssd_resnet34.batch.rows import Row
+from ssd_resnet34.batch.sources import measure
+from ssd_resnet34.batch.worker import Job, Task
+from ssd_resnet34.errors import UnknownWeights, UsageError, WorkerFailed
+
+pytestmark = pytest.mark.usefixtures("installed")
+
+
+def tasks(folder: Path, shades: Iterable[int]) -> list[Task]:
+    """A picture of each shade, as tasks with ids from 1."""
+    paths = [write(folder / f"{n:02}.png", shade) for n, shade in enumerate(shades)]
+    return [Task(id, measure(str(path))) for id, path in enumerate(paths, 1)]
+
+
+def run(pool: Pool, todo: list[Task], ahead: int = 100) -> dict[int, Row]:
+    rows = {}
+    for done in pool.run(todo, ahead):
+        assert done.row.id not in rows
+        rows[done.row.id] = done.row
+    assert sorted(rows) == [task.id for task in todo]
+    return rows
+
+
+def test_a_picture_that_kills_its_worker_each_time_is_one_error_row(
+    tmp_path: Path, artifact: Path
+) -> None:
+    shades = [10, 20, poison_engine.KILLS, 30, poison_engine.RAISES, 40, 50]
+    with Pool(Job(str(artifact), "poison", patience=HASTY)) as pool:
+        rows = run(pool, tasks(tmp_path, shades))
+        lost = pool.lost
+    errors = {id: row.error for id, row in rows.items() if row.error}
+    assert errors == {3: "worker_crashed", 5: "internal_error"}
+    assert "SIGKILL" in (rows[3].message or "")
+    assert "RuntimeError: no such luck" in (rows[5].message or "")
+    assert 2 <= lost <= 3  # once in company, once alone
+    assert rows[3].size is not None
+    assert rows[3].fingerprint == rows[1].fingerprint
+
+
+def test_a_picture_that_hangs_or_swells_is_ended_and_told(tmp_path: Path, artifact: Path) -> None:
+    shades = [10, poison_engine.HANGS, 20, poison_engine.SWELLS, 30]
+    care = Care(timeout=2.0, memory=700 << 20)
+    began = time.monotonic()
+    with Pool(Job(str(artifact), "poison", patience=HASTY), care) as pool:
+        rows = run(pool, tasks(tmp_path, shades))
+    errors = {id: row.error for id, row in rows.items() if row.error}
+    assert errors == {2: "timed_out", 4: "out_of_memory"}
+    assert "not done in 2 s" in (rows[2].message or "")
+    assert "700 MiB" in (rows[4].message or "")
+    assert time.monotonic() - began < 120  # bounded: two tries of each, and four workers
+
+
+def test_two_workers_share_the_work_and_one_slow_input_holds_up_few(
+    tmp_path: Path, artifact: Path
+) -> None:
+    todo = tasks(tmp_path, [poison_engine.HANGS, *[10] * 12])
+    began: list[int] = []
+
+    def watched() -> Iterable[Task]:
+        for task in todo:
+            began.append(task.id)
+            yield task
+
+    with Pool(Job(str(artifact), "poison", patience=HASTY), Care(2, timeout=3.0)) as pool:
+        seen = []
+        for done in pool.run(watched(), ahead=6):
+            seen.append(done.row.id)
+            if 1 not in seen:
+                assert max(began) <= 6
+    assert sorted(seen) == list(range(1, 14))
+    assert seen[0] != 1
+
+
+def test_a_model_that_cannot_be_loaded_is_told_as_detect_tells_it(tmp_path: Path) -> None:
+    with pytest.raises(UnknownWeights, match="mlcommons"), Pool(Job("mlcomons")):
+        pass
+
+
+def test_workers_that_end_before_they_are_ready_fail_the_run(artifact: Path) -> None:
+    with pytest.raises(WorkerFailed, match="exit code 7"), Pool(Job(str(artifact), "none")):
+        pass
+
+
+def test_care_is_checked() -> None:
+    with pytest.raises(UsageError, match="workers"):
+        Care(0)
+    with pytest.raises(UsageError, match="timeout"):
+        Care(timeout=0)
+    with pytest.raises(UsageError, match="memory"):
+        Care(memory=5)
