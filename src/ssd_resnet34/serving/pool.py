@@ -135,36 +135,38 @@ class Pool:
         return ticket
 
     def _leave(self, ticket: Ticket) -> None:
-        if ticket.outcome.done():
-            if not ticket.outcome.cancelled():
-                ticket.outcome.exception()  # somebody has looked at it: no warning
-        else:
-            ticket.outcome.cancel()
-            for seat in self._seats:
-                for number, running in seat.running.items():
-                    if running is ticket and seat.process is not None:
-                        seat.process.send(Cancel(number))
-                        return  # it stays in its worker, and in the line, until that reports
+        """Nobody waits for the ticket any more, or it is done."""
+        if not ticket.outcome.cancel() and not ticket.outcome.cancelled():
+            ticket.outcome.exception()  # counts as seen: one error of a batch is enough
+        for seat in self._seats:
+            for number, running in seat.running.items():
+                if running is ticket and seat.process is not None:
+                    seat.process.send(Cancel(number))
+                    return  # it keeps its place until the worker reports
         if self.line.leave(ticket):
             self.dropped += 1
             self._dispatch()
 
     def _dispatch(self) -> None:
-        """Give waiting tickets to workers with a free slot."""
-        for seat in sorted(self._seats, key=lambda seat: len(seat.running)):
-            while seat.ready and seat.process is not None:
-                alone = any(ticket.alone for ticket in seat.running.values())
-                if alone or len(seat.running) >= self._config.slots:
-                    break
-                ticket = self.line.next(idle=not seat.running)
-                if ticket is None:
-                    break
-                self._number += 1
-                seat.running[self._number] = ticket
-                seat.guards[self._number] = self._loop.call_later(
-                    self._limits.run_seconds, seat.process.kill
-                )
-                seat.process.send(Order(self._number, ticket.task))
+        """Give waiting tickets to workers with a free slot, the least busy first."""
+        while free := [seat for seat in self._seats if self._has_room(seat)]:
+            seat = min(free, key=lambda seat: len(seat.running))
+            ticket = self.line.next(idle=not seat.running)
+            if ticket is None:
+                break
+            self._hand_over(ticket, seat)
+
+    def _has_room(self, seat: _Seat) -> bool:
+        shared = not any(ticket.alone for ticket in seat.running.values())
+        return seat.ready and shared and len(seat.running) < self._config.slots
+
+    def _hand_over(self, ticket: Ticket, seat: _Seat) -> None:
+        process = seat.process
+        assert process is not None
+        self._number += 1
+        seat.running[self._number] = ticket
+        seat.guards[self._number] = self._loop.call_later(self._limits.run_seconds, process.kill)
+        process.send(Order(self._number, ticket.task))
 
     def _start(self, seat: _Seat, delay: float) -> None:
         task = self._loop.create_task(self._started(seat, delay))

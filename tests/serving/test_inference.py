@@ -1,0 +1,227 @@
+"""Requests of the protocol: what is accepted, and a reason for everything that is not."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssd_resnet34.serving.inference import InferRequest, answer, header_length, parse, raw
+from ssd_resnet34.serving.refusals import Refused
+from ssd_resnet34.serving.tensors import encode
+
+IMAGE = {"name": "image", "datatype": "BYTES", "shape": [1]}
+
+
+def read(body: Any, blobs: bytes = b"") -> InferRequest:
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return parse(text + blobs, len(text) if blobs else None, 100)
+
+
+def binary(size: Any = 7, **changes: Any) -> dict[str, Any]:
+    return {"inputs": [{**IMAGE, "parameters": {"binary_data_size": size}, **changes}]}
+
+
+BLOB = (3).to_bytes(4, "little") + b"abc"
+
+
+def test_binary_and_base64_inputs_are_the_same_bytes() -> None:
+    text = {**IMAGE, "parameters": {"content_type": "base64"}, "data": ["YWJj"]}
+    assert read(binary(), BLOB).inputs == read({"inputs": [text]}).inputs
+    assert read(binary(), BLOB).inputs[0].elements == (b"abc",)
+
+
+def test_several_binary_inputs_follow_in_order() -> None:
+    floats = np.arange(4, dtype="<f4").tobytes()
+    second = {
+        "name": "x",
+        "datatype": "FP32",
+        "shape": [2, 2],
+        "parameters": {"binary_data_size": 16},
+    }
+    found = read({"inputs": [*binary()["inputs"], second]}, BLOB + floats)
+    assert [one.elements for one in found.inputs] == [(b"abc",), (floats,)]
+
+
+def test_a_raw_body_is_the_one_input_without_a_length() -> None:
+    found = raw(b"abc", "image", "BYTES", (1,))
+    assert found.inputs[0].elements == (b"abc",)
+    assert found.binary
+    with pytest.raises(Refused, match="empty"):
+        raw(b"", "image", "BYTES", (1,))
+    with pytest.raises(Refused, match="12"):
+        raw(b"abc", "image", "FP32", (1, 3))
+
+
+def test_id_parameters_and_outputs_are_read() -> None:
+    found = read(
+        {
+            **binary(),
+            "id": "a",
+            "parameters": {"timeout": 1500, "unknown": "x", "binary_data_output": True},
+            "outputs": [
+                {"name": "boxes", "parameters": {"binary_data": False}},
+                {"name": "scores"},
+                {"name": "scores"},
+            ],
+        },
+        BLOB,
+    )
+    assert found.id == "a"
+    assert found.timeout == pytest.approx(0.0015)
+    assert found.outputs is not None
+    assert [(one.name, one.binary) for one in found.outputs] == [("boxes", False), ("scores", True)]
+
+
+def test_no_outputs_and_an_empty_list_mean_all() -> None:
+    assert read(binary(), BLOB).outputs is None
+    assert read({**binary(), "outputs": []}, BLOB).outputs is None
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    text = {**IMAGE, "data": ["a"]}
+    assert read("\ufeff".encode() + json.dumps({"inputs": [text]}).encode()).inputs
+
+
+REFUSED: dict[str, tuple[Any, bytes]] = {
+    "no JSON": (b"{", b""),
+    "trailing garbage": (b'{"inputs": []} x', b""),
+    "not UTF-8": (b'{"inputs": "\xff"}', b""),
+    "an array": ([], b""),
+    "no inputs": ({}, b""),
+    "empty inputs": ({"inputs": []}, b""),
+    "inputs of another kind": ({"inputs": {}}, b""),
+    "an input that is a number": ({"inputs": [1]}, b""),
+    "id a number": ({**binary(), "id": 5}, BLOB),
+    "id too long": ({**binary(), "id": "x" * 101}, BLOB),
+    "half a surrogate pair": (b'{"id": "\\ud800", "inputs": [{"name": "a", "datatype": "BYTES", '
+                              b'"shape": [1], "data": ["a"]}]}', b""),
+    "timeout a string": ({**binary(), "parameters": {"timeout": "5"}}, BLOB),
+    "timeout true": ({**binary(), "parameters": {"timeout": True}}, BLOB),
+    "timeout negative": ({**binary(), "parameters": {"timeout": -1}}, BLOB),
+    "timeout a fraction": ({**binary(), "parameters": {"timeout": 1.5}}, BLOB),
+    "parameter an object": ({**binary(), "parameters": {"x": {}}}, BLOB),
+    "parameter null": ({**binary(), "parameters": {"x": None}}, BLOB),
+    "parameters a list": ({**binary(), "parameters": []}, BLOB),
+    "shape negative": (binary(shape=[-1]), BLOB),
+    "shape 0": (binary(shape=[0]), BLOB),
+    "shape a fraction": (binary(shape=[1.0]), BLOB),
+    "shape true": (binary(shape=[True]), BLOB),
+    "shape of a string": (binary(shape=["1"]), BLOB),
+    "shape huge": (binary(shape=[2**32, 2**32]), BLOB),
+    "shape too long": (binary(shape=[1] * 9), BLOB),
+    "shape missing": ({"inputs": [{"name": "image", "datatype": "BYTES", "data": ["a"]}]}, b""),
+    "size negative": (binary(-1), BLOB),
+    "size a string": (binary("7"), BLOB),
+    "size true": (binary(True), BLOB),
+    "size beyond the body": (binary(8), BLOB),
+    "bytes left over": (binary(), BLOB + b"x"),
+    "data and size": (binary(data=["a"]), BLOB),
+    "neither": ({"inputs": [IMAGE]}, b""),
+    "prefix longer than the blob": (binary(), b"\4\0\0\0abc"),
+    "blob under four bytes": (binary(2), b"ab"),
+    "more elements than the shape": (binary(14), BLOB * 2),
+    "number for BYTES": ({"inputs": [{**IMAGE, "data": [1]}]}, b""),
+    "content type unknown": (
+        {"inputs": [{**IMAGE, "data": ["a"], "parameters": {"content_type": "hex"}}]}, b""
+    ),
+    "datatype unknown": ({"inputs": [{**IMAGE, "datatype": "FP8", "data": [1]}]}, b""),
+    "name missing": ({"inputs": [{"datatype": "BYTES", "shape": [1], "data": ["a"]}]}, b""),
+    "the same input twice": ({"inputs": [{**IMAGE, "data": ["a"]}] * 2}, b""),
+    "outputs an object": ({**binary(), "outputs": {}}, BLOB),
+    "outputs of strings": ({**binary(), "outputs": ["boxes"]}, BLOB),
+    "binary_data a string": (
+        {**binary(), "outputs": [{"name": "b", "parameters": {"binary_data": "yes"}}]}, BLOB
+    ),
+    "NaN in data": (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [NaN]}]}',
+                    b""),
+    "NaN in a parameter": (b'{"parameters": {"a": NaN}, "inputs": [{"name": "x", "datatype": '
+                           b'"BYTES", "shape": [1], "data": ["a"]}]}', b""),
+    "a key twice": (b'{"inputs": [], "inputs": [{"name": "x", "datatype": "BYTES", "shape": [1], '
+                    b'"data": ["a"]}]}', b""),
+    "nested too deep": (b"[" * 100_000, b""),
+    "nested objects": (b'{"a":' * 100_000, b""),
+    "a number of 5,000 digits": (b'{"inputs": [' + b"1" * 5000 + b"]}", b""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_the_protocol_is_a_bad_request_with_a_reason(name: str) -> None:
+    body, blobs = REFUSED[name]
+    with pytest.raises(Refused) as error:
+        read(body, blobs)
+    assert error.value.status == 400
+    assert len(str(error.value)) > 10
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["inputs", "outputs", "name", "shape", "datatype", "data", "parameters", "id"]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON, st.binary(max_size=20))
+def test_any_json_is_read_or_refused(body: Any, blobs: bytes) -> None:
+    with suppress(Refused):
+        read(body, blobs)
+
+
+@given(st.binary(max_size=60), st.none() | st.integers(0, 60))
+def test_any_bytes_are_read_or_refused(body: bytes, length: int | None) -> None:
+    with suppress(Refused):
+        parse(body, None if length is None else min(length, len(body)), 100)
+
+
+@pytest.mark.parametrize("value", ["-1", "abc", "12abc", "", "+3", "²", "2147483648", "9" * 5000])
+def test_a_header_length_that_is_no_place_in_the_body_is_refused(value: str) -> None:
+    with pytest.raises(Refused, match=r"0\.\.100"):
+        header_length([value], 100)
+
+
+def test_a_header_length_counts_once() -> None:
+    assert header_length([], 100) is None
+    assert header_length(["100"], 100) == 100
+    with pytest.raises(Refused, match="twice"):
+        header_length(["3", "3"], 100)
+
+
+def test_an_answer_mixes_binary_and_json_outputs() -> None:
+    boxes = np.arange(8, dtype=np.float32).reshape(2, 4)
+    count = np.array([2], np.int64)
+    outputs = [encode("boxes", "FP32", boxes, text=False), encode("n", "INT64", count, text=True)]
+    body, length = answer("m", "1", "the id", outputs)
+    head = json.loads(body[:length])
+    assert head == {
+        "model_name": "m",
+        "model_version": "1",
+        "id": "the id",
+        "outputs": [
+            {
+                "name": "boxes",
+                "datatype": "FP32",
+                "shape": [2, 4],
+                "parameters": {"binary_data_size": 32},
+            },
+            {"name": "n", "datatype": "INT64", "shape": [1], "data": [2]},
+        ],
+    }
+    assert body[length:] == boxes.tobytes()
+
+
+def test_an_answer_of_json_alone_has_no_length_and_no_id_unless_given() -> None:
+    body, length = answer("m", "1", None, [encode("n", "INT64", np.array([2]), text=True)])
+    assert length is None
+    assert "id" not in json.loads(body)
