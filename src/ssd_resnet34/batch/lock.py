@@ -28,6 +28,9 @@ BEAT: Final = 10.0
 STALE: Final = 60.0
 """Seconds without a beat after which a holder elsewhere is taken for dead."""
 
+_HELD: Final[set[str]] = set()
+"""Tokens of the locks of this process: one that could not be removed is not held for ever."""
+
 _SETTLE: Final = 0.3
 """Seconds after which the one of two that broke the same stale lock sees that it lost."""
 
@@ -56,6 +59,16 @@ class Lock:
         self._thread = threading.Thread(target=self._keep_beating, daemon=True, name="lock")
 
     def __enter__(self) -> Self:
+        _HELD.add(self._mine["token"])
+        try:
+            self._take()
+        except BaseException:
+            _HELD.discard(self._mine["token"])
+            raise
+        self._thread.start()
+        return self
+
+    def _take(self) -> None:
         while not self.place.create(NAME, _encoded(self._mine)):
             self._wait_for_the_dead()
             self.place.remove(NAME)
@@ -63,8 +76,6 @@ class Lock:
         held = self._read()
         if held is None or held.get("token") != self._mine["token"]:
             raise self._refused(held or {})
-        self._thread.start()
-        return self
 
     def __exit__(
         self,
@@ -74,6 +85,7 @@ class Lock:
     ) -> None:
         self._over.set()
         self._thread.join()
+        _HELD.discard(self._mine["token"])
         if not self._lost:
             with contextlib.suppress(OutputError):  # a full disk: the lock is then seen as stale
                 self.place.remove(NAME)
@@ -163,6 +175,8 @@ def _is_here(holder: dict[str, Any]) -> bool:
 def _lives(holder: dict[str, Any]) -> bool:
     pid = holder.get("pid")
     if not isinstance(pid, int) or pid < 1:
+        return False
+    if pid == os.getpid() and holder.get("token") not in _HELD:
         return False
     try:
         os.kill(pid, 0)

@@ -10,8 +10,8 @@ import io
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -103,20 +103,27 @@ class Search:
                     if (status.st_dev, status.st_ino) in entered:
                         continue
                     entered.add((status.st_dev, status.st_ino))
-                entries = os.scandir(folder)
+                with os.scandir(folder) as entries:
+                    yield from self._entries(entries, pending)
             except FileNotFoundError:
                 continue  # it vanished since it was listed
-            except OSError:
+            except OSError:  # reading this "file" tells what is wrong with the folder
                 yield Input(local_uri(folder))
-                continue
-            with entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=self.follow_links):
-                        pending.append(entry.path)
-                    elif entry.is_symlink() and entry.is_dir():
-                        self.notes[LINKED_FOLDERS] += 1
-                    elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
-                        yield _entry(entry)
+
+    def _entries(
+        self, entries: Iterable["os.DirEntry[str]"], folders: list[str]
+    ) -> Iterator[Input]:
+        for entry in entries:
+            is_folder = is_link = False
+            with suppress(OSError):  # a link to itself
+                is_link = entry.is_symlink()
+                is_folder = entry.is_dir()
+            if is_folder and is_link and not self.follow_links:
+                self.notes[LINKED_FOLDERS] += 1
+            elif is_folder:
+                folders.append(entry.path)
+            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+                yield _entry(entry)
 
     def _glob(self, pattern: str) -> Iterator[Input]:
         left_out = None if self.leave_out is None else os.path.realpath(self.leave_out) + os.sep
@@ -230,9 +237,9 @@ def _column(
             if pyarrow.types.is_string(one.type) or pyarrow.types.is_large_string(one.type)
         ]
         if column is None and len(texts) != 1:
-            listed = ", ".join(texts) or "none"
             raise UsageError(
-                f"{path}: name the column with the addresses, --column; texts: {listed}"
+                f"{path}: name the column with the addresses by --column; it has "
+                f"{', '.join(texts) or 'none'} of text"
             )
         chosen = texts[0] if column is None else column
         if chosen not in texts:
