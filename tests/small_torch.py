@@ -73,6 +73,9 @@ class RoadEngine:
     def precisions(self, device: str) -> Mapping[str, str]:
         return {"fp32": "", "bf16": "", "fp16": "", "int8": "floats only"}
 
+    def whole_road(self, device: str) -> bool:
+        return True
+
     def device_name(self, device: str) -> str:
         return f"a card called {device}"
 

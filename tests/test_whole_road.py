@@ -146,5 +146,5 @@ def test_a_batch_where_images_go_one_by_one_is_refused_and_no_session_left_open(
     engine = FakeEngine()
     with pytest.raises(UsageError, match=r"batch: 8 has no effect.*engine='torch' on a GPU"):
         ssd_resnet34.load(fake_onnx(), engine=engine, batch=8)
-    assert engine.closed == 1
+    assert engine.requests == []
     ssd_resnet34.load(fake_onnx(), engine=engine, batch=1).close()

@@ -12,7 +12,8 @@ import pytest
 from fake_clock import FakeClock
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
-from ssd_resnet34 import Detector
+from small_network import small_onnx
+from ssd_resnet34 import Detections
 from ssd_resnet34.benchmarking.runs import (
     Configuration,
     Contender,
@@ -32,6 +33,7 @@ from ssd_resnet34.errors import (
 )
 from ssd_resnet34.runtime.engines import BUILT_IN
 from ssd_resnet34.runtime.precision import PRECISIONS
+from ssd_resnet34.vision.images import Image
 
 EntryPoints = Callable[..., None]
 
@@ -163,6 +165,26 @@ def test_one_that_cannot_be_had_or_fails_is_a_row_and_the_others_are_done() -> N
     assert "close d" in log
 
 
+def test_an_error_of_no_kind_we_know_is_a_row_too() -> None:
+    """Engines and peers are other people's code."""
+    clock = FakeClock()
+
+    def broken() -> None:
+        raise ValueError("a long story\nnegative dimensions")
+
+    entries = [
+        failing("a", ZeroDivisionError()),
+        entry("b", broken, []),
+        entry("c", clock.taking(1), []),
+    ]
+    _, a, b, c = measure(Contender("base", clock.taking(1)), entries, 2, clock=clock)
+    assert a.fault == "a failed: ZeroDivisionError; leave it out"
+    assert b.fault == "b failed: ValueError: negative dimensions; leave it out"
+    assert c.seconds is not None
+    with pytest.raises(SessionError, match="base failed: ValueError: negative dimensions"):
+        list(measure(Contender("base", broken), [], 2, clock=clock))
+
+
 def test_a_baseline_that_fails_is_an_error() -> None:
     def broken() -> None:
         raise SessionError("lost its way; restart it")
@@ -178,8 +200,8 @@ def weights(tmp_path: Path) -> str:
     return str(path)
 
 
-def blank(_: Detector, count: int) -> Any:
-    return np.zeros((count, 3, 1200, 1200), np.float32)
+def blank(count: int) -> list[Image]:
+    return [Image(np.zeros((20, 30, 3), np.uint8))] * count
 
 
 def test_streams_run_at_the_same_time_each_with_its_batch(
@@ -209,6 +231,24 @@ def test_the_name_says_what_auto_came_to(weights: str, entry_points: EntryPoints
     with opened(Configuration("fake"), weights, blank) as (_, contender):
         assert contender.name == "fake:fp32:1:1"
         assert "the artifact is fp32" in contender.reason
+
+
+def test_where_the_device_has_the_whole_road_that_is_what_is_timed(
+    tmp_path: Path, entry_points: EntryPoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="the torch extra is not installed")
+    from small_torch import RoadEngine
+
+    path, engine = tmp_path / "small.onnx", RoadEngine()
+    path.write_bytes(small_onnx())
+    entry_points(engine)
+    configuration = Configuration("road", "fp32", 2, 3)
+    with opened(configuration, str(path), blank, device="cuda") as (detector, contender):
+        assert "pixels to boxes on the device" in contender.reason
+        assert (detector.session.streams, detector.session.batch) == (2, 3)
+        found: Any = contender.run()
+    assert [len(batch) for batch in found] == [3, 3]
+    assert all(isinstance(one, Detections) for batch in found for one in batch)
 
 
 @contextmanager

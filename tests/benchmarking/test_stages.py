@@ -11,6 +11,7 @@ import ssd_resnet34
 from fake_clock import FakeClock, ticking
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
+from small_network import small_onnx
 from ssd_resnet34 import Detector
 from ssd_resnet34.benchmarking import stages
 from ssd_resnet34.benchmarking.pairs import Percentiles, Ratio
@@ -94,6 +95,27 @@ def test_the_two_sides_of_a_pair_alternate_and_pictures_come_in_turn(
     block, whole = ["one"] * stages.BLOCK, ["stream"] * (1 + stages.BLOCK)
     assert [kind for kind, _ in seen] == ["one", *block, *whole, *whole, *block]
     assert [data for _, data in seen] == [pictures[n % 2] for n in range(len(seen))]
+
+
+def test_where_the_device_has_the_whole_road_there_are_two_stages() -> None:
+    pytest.importorskip("torch", reason="the torch extra is not installed")
+    from small_torch import RoadEngine
+
+    images = 0
+
+    def count() -> None:
+        nonlocal images
+        images += 1
+
+    with ssd_resnet34.load(
+        small_onnx(), engine=RoadEngine(), device="cuda", streams=2, batch=3, score_threshold=0.9
+    ) as detector:
+        found = stages.measure(detector, [picture()], 1, clock=ticking(), on_image=count)
+    assert found.stages == dict.fromkeys(("decode", "device"), Percentiles(1, 1, 1, 2))
+    assert found.whole.p50 == 2
+    assert found.around.median == 2
+    assert found.stream == 1
+    assert images == stages.network_runs(1, 2 * 3)
 
 
 def test_a_picture_or_an_engine_that_fails_is_an_error(detector: Detector) -> None:

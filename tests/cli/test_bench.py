@@ -17,11 +17,13 @@ from command import Run
 from fake_engine import FakeEngine, FakeRunner
 from small_int8 import small_int8
 from small_network import small_onnx
-from ssd_resnet34.benchmarking import rates, start
+from ssd_resnet34.benchmarking import device_rates, peers, plot, rates, stages, start, tuning
 from ssd_resnet34.benchmarking.rates import Rate
 from ssd_resnet34.benchmarking.start import Start
+from ssd_resnet34.cli import bench_job
 from ssd_resnet34.cli.terminal import progress
-from ssd_resnet34.errors import EngineUnavailable, SessionError
+from ssd_resnet34.errors import EngineUnavailable, OutputError, SessionError
+from ssd_resnet34.runtime import cpu, session
 from ssd_resnet34.runtime.engines import CompileRequest
 
 Picture = Callable[..., Path]
@@ -73,7 +75,8 @@ def bench(run: Run, weights: Path) -> Bench:
 
     def call(*words: str | Path) -> tuple[int, dict[str, Any], str]:
         given = ["-w", weights] if "-w" not in words else []
-        result = run("bench", *given, "--threads", "1", "-n", "2", "--json", *words)
+        threads = [] if "--tune" in words else ["--threads", "1"]
+        result = run("bench", *given, *threads, "-n", "2", "--json", *words)
         return result.code, json.loads(result.out or "{}"), result.err
 
     return call
@@ -154,7 +157,7 @@ def test_a_named_baseline_that_cannot_be_had_is_an_error(bench: Bench) -> None:
         (("--configs", "opnvino"), "engine 'opnvino' is unknown"),
         (("--configs", "fake:int4"), "precision 'int4' is unknown"),
         (("--baseline", "fake+gone"), "is 2 configurations; give one"),
-        (("--rates", "--device", "cuda"), "--rates measures the CPU, not cuda"),
+        (("--tune", "--threads", "2"), "--tune chooses the threads; leave --threads out"),
         (("--plot", "plot.svg"), "name a file that ends in .png"),
         (("--plot", "no/such/plot.png"), "no such folder"),
         (("--images", "-"), "name files, folders or globs"),
@@ -258,6 +261,161 @@ def test_starts_are_of_each_engine_and_precision_that_ran(
     code, _, err = bench("--configs", "fake", "--start", "--no-stages")
     assert code == 1
     assert "fake:fp32: it died" in err
+
+
+# ------------------------------------------------------------------------ parts that fail
+
+
+def failing(*_: Any, **__: Any) -> Any:
+    raise ValueError("a long story\nnegative dimensions")
+
+
+@pytest.mark.parametrize(
+    ("part", "where", "option"),
+    [
+        ("stages", stages, "--stages"),
+        ("rates", rates, "--rates"),
+        ("start", start, "--start"),
+    ],
+)
+def test_a_part_that_fails_loses_nothing_of_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, part: str, where: Any, option: str
+) -> None:
+    monkeypatch.setattr(rates, "measure", lambda *_, **__: [Rate("fp32", 50.0, 2)])
+    monkeypatch.setattr(start, "measure", lambda name, *_, **__: Start(name, 3.0, 1.0))
+    monkeypatch.setattr(where, "measure", failing)
+    every = ("--rates", "--start") if part == "stages" else ("--rates", "--start", "--no-stages")
+    code, report, err = bench("--configs", "fake,fake:fp32:1:2", *every)
+    assert code == 1
+    assert report["failed"] == [
+        {"name": part, "fault": "ValueError: negative dimensions; report it"}
+    ]
+    assert f"error: {part}: ValueError: negative dimensions" in err
+    assert [bool(run["seconds"]) for run in report["runs"]] == [True, True]
+    assert bool(report["rates"]) == (part != "rates")
+    assert bool(report["starts"]) == (part != "start")
+    assert report["stages"] is None
+
+
+def test_peers_that_cannot_be_prepared_leave_the_configurations(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "networks", failing)
+    monkeypatch.setattr(peers, "roads", failing)
+    code, report, _ = bench("--configs", "fake", "--peers", "--no-stages")
+    assert code == 1
+    assert [one["name"] for one in report["failed"]] == ["peers", "peers"]
+    assert report["runs"][0]["seconds"]
+    assert report["decoders"]  # measured before the roads failed
+    assert report["roads"] == []
+
+
+def test_a_plot_that_cannot_be_written_is_told_after_the_results(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: Any) -> None:
+        raise OutputError("p.png: no space left; free some")
+
+    monkeypatch.setattr(plot, "save", full)
+    code, report, err = bench("--configs", "fake", "--no-stages", "--plot", tmp_path / "p.png")
+    assert code == 1
+    assert report["runs"][0]["seconds"]
+    assert report["failed"] == [{"name": "plot", "fault": "p.png: no space left; free some"}]
+    assert "no space left" in err
+
+
+def test_an_interrupted_run_shows_what_it_has(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rates, "measure", interrupted)
+    code, report, err = bench("--configs", "fake", "--rates", "--start")
+    assert code == 1
+    assert report["runs"][0]["seconds"]
+    assert report["stages"]
+    assert report["starts"] == []
+    assert "interrupted; what was measured before is shown" in err
+
+
+def test_an_engine_that_fails_in_a_way_of_its_own_is_one_line(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Broken, "compile", failing)
+    code, report, err = bench("--configs", "broken")
+    assert code == 1
+    assert not report
+    assert "broken:auto:1:1 failed: ValueError: negative dimensions" in err
+
+
+# -------------------------------------------------------------------------- tuning, devices
+
+
+def test_tuning_compares_streams_of_the_baseline_and_keeps_the_fastest(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, weights: Path
+) -> None:
+    monkeypatch.setattr(cpu, "available_threads", lambda: 2)
+    code, report, _ = bench("--configs", "fake", "--tune", "--no-stages")
+    assert code == 0
+    found = report["tuning"]
+    assert [run["name"] for run in found["runs"]] == [
+        "threads 2, streams 1, batch 1",
+        "threads 2, streams 2, batch 1",
+        "threads 1, streams 1, batch 1",
+    ]
+    assert all(run["ratio"]["pairs"] == 2 for run in found["runs"])
+    assert found["kept"] is False  # two pairs make no ratio to go by
+    with session.create(weights, FakeEngine()) as sess:
+        assert not sess.tuned
+    monkeypatch.setattr(tuning, "fastest", lambda chosen, runs: chosen[1])
+    monkeypatch.setattr(bench_job, "ENOUGH", 1)
+    code, report, _ = bench("--configs", "fake", "--tune", "--no-stages", "-n", "1")
+    assert report["tuning"]["kept"] is True
+    with session.create(weights, FakeEngine()) as sess:
+        assert (sess.tuned, sess.threads, sess.streams) == (True, 2, 2)
+
+
+def test_a_gpu_that_is_not_there_is_said_by_name(bench: Bench) -> None:
+    torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    code, report, err = bench("--configs", "torch", "--rates", "--device", "cuda")
+    assert code == 1
+    assert not report
+    assert "engine torch cannot use cuda" in err
+
+
+def test_the_whole_road_of_a_device_is_measured_with_its_own_rates(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch", reason="the torch extra is not installed")
+    from small_torch import RoadEngine
+
+    asked: list[str] = []
+
+    def measured(device: str, pairs: int, **_: Any) -> list[Rate]:
+        asked.append(device)
+        return [Rate("fp32", 50.0, pairs), Rate("int8", unavailable="torch has none")]
+
+    entry = SimpleNamespace(name="road", value="road", load=lambda: RoadEngine)
+    found = importlib.metadata.entry_points
+    monkeypatch.setattr(
+        importlib.metadata,
+        "entry_points",
+        lambda **given: [*found(**given), entry] if "group" in given else found(**given),
+    )
+    monkeypatch.setattr(device_rates, "measure", measured)
+    small = tmp_path / "small.onnx"
+    small.write_bytes(small_onnx())
+    code, report, _ = bench(
+        "-w", small, "--configs", "road:fp32:1:2", "--device", "cuda:1", "--rates", "--no-stages"
+    )
+    assert code == 0
+    assert asked == ["cuda:1"]
+    (only,) = report["runs"]
+    assert "pixels to boxes" in only["reason"]
+    assert only["share"] == pytest.approx(report["operations"] * only["images_per_second"] / 50e9)
 
 
 def test_a_real_start_in_a_fresh_process(bench: Bench) -> None:

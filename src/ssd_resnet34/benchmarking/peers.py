@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from ..compiler.export import Export, export
 from ..contract import HEAD_NAMES, INPUT_NAME
 from ..detector import DEFAULT_SCORE_THRESHOLD, Detector
-from ..errors import MissingExtra, SessionError, SSDResNet34Error, UnsupportedPrecision
+from ..errors import MissingExtra, UnsupportedPrecision
 from ..runtime import cpu
 from ..vision.images import decode
 from . import literal
-from .runs import Contender, Entry
+from .runs import Contender, Entry, told
 
 PUBLISHED: Final = "onnxruntime, published"
 EAGER: Final = "torch, eager"
@@ -27,6 +27,8 @@ LITERAL: Final = "literal"
 OURS: Final = "ssd-resnet34"
 
 _RUST_CLASSES: Final = 81
+
+_MEND: Final = "leave the peers out"
 
 Array = NDArray[np.float32]
 
@@ -77,7 +79,7 @@ def roads(
 def _published(
     source: Callable[[], bytes], image: Array, threads: int | None
 ) -> Iterator[Contender]:
-    with _faults(PUBLISHED):
+    with told(PUBLISHED, _MEND):
         run = _onnxruntime(export(source(), Export("end-to-end", batch=1)), threads)
         reason = "as published: batch 1, decoding and NMS in the graph, default options"
         yield Contender(
@@ -91,7 +93,7 @@ def _eager(num_classes: int, image: Array, threads: int | None) -> Iterator[Cont
     from ..network.module import SSDResNet34Module
 
     before = torch.get_num_threads()
-    with _faults(EAGER):
+    with told(EAGER, _MEND):
         network = SSDResNet34Module(num_classes).eval()
         batch = torch.from_numpy(image.copy())  # a read-only array would make torch warn
 
@@ -119,7 +121,7 @@ def _rust(heads: Sequence[Array], num_classes: int) -> Iterator[Contender]:
             f"it decodes {_RUST_CLASSES} classes only, these weights have {num_classes}; "
             "use weights of COCO's classes"
         )
-    with _faults(RUST):
+    with told(RUST, _MEND):
         decoder = package.ssd_resnet34.RustPostProcessor()
         single = [np.ascontiguousarray(head[0]) for head in heads]
         cls, loc = single[: len(single) // 2], single[len(single) // 2 :]
@@ -129,7 +131,7 @@ def _rust(heads: Sequence[Array], num_classes: int) -> Iterator[Contender]:
 @contextmanager
 def _literal_decoder(heads: Sequence[Array], detector: Detector) -> Iterator[Contender]:
     contract = detector.model.contract
-    with _faults(LITERAL):
+    with told(LITERAL, _MEND):
         yield Contender(
             LITERAL, lambda: literal.postprocess(heads, contract), reason="a loop in numpy"
         )
@@ -140,7 +142,7 @@ def _literal_road(
     detector: Detector, source: Callable[[], bytes], picture: bytes, threads: int | None
 ) -> Iterator[Contender]:
     contract = detector.model.contract
-    with _faults(LITERAL):
+    with told(LITERAL, _MEND):
         network = _onnxruntime(source(), threads)
 
         def run() -> object:
@@ -169,15 +171,3 @@ def _package(name: str, requirement: str, where: str = "") -> Any:
         return import_module(name)
     except ImportError as error:
         raise MissingExtra(f"not installed: pip install '{requirement}'{where}") from error
-
-
-@contextmanager
-def _faults(name: str) -> Iterator[None]:
-    """Whatever a package of others raises, as an error of the tree: a row, not the end."""
-    try:
-        yield
-    except SSDResNet34Error:
-        raise
-    except Exception as error:  # there is no telling what kinds
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise SessionError(f"{name} failed: {lines[-1]}; leave the peers out") from error

@@ -1,4 +1,4 @@
-"""The machine's own convolution rates, and the share of them that the network reaches.
+"""The processor's own convolution rates, and the share of them that the network reaches.
 
 Most of the network's work is its 3×3 convolutions of 256 channels on 150×150 maps. A chain of such
 layers is timed against a chain of one: what the others add is the bare layer, without the way of

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from time import perf_counter
 from typing import Any, Final
@@ -19,7 +20,9 @@ from ..errors import (
 )
 from ..runtime.engines import names
 from ..runtime.precision import PRECISIONS, check_name
-from ..runtime.session import MAX_STREAMS
+from ..runtime.session import MAX_STREAMS, has_whole_road
+from ..vision.images import Image
+from ..vision.postprocess import rules
 from .pairs import Clock, Percentiles, Ratio, interleave, percentiles, ratio
 
 MAX_BATCH: Final = 256
@@ -89,7 +92,8 @@ def _count(name: str, value: str, most: int) -> int:
 
 @dataclass(frozen=True)
 class Contender:
-    """Something ready to be timed; ``run`` does ``images`` images."""
+    """Something ready to be timed; ``run`` does ``images`` images: ``repeats`` of each stream's
+    batches."""
 
     name: str
     run: Callable[[], object]
@@ -99,11 +103,12 @@ class Contender:
     """Why this precision, or what a peer is."""
     streams: int = 1
     batch: int = 1
+    repeats: int = 1
 
     @property
     def images(self) -> int:
         """Images of one run."""
-        return self.streams * self.batch
+        return self.streams * self.batch * self.repeats
 
 
 @dataclass(frozen=True)
@@ -140,49 +145,50 @@ class Run:
 def opened(
     configuration: Configuration,
     weights: str,
-    tensor: Callable[[Detector, int], Any],
+    pictures: Callable[[int], list[Image]],
     *,
     device: str = "cpu",
     threads: int | None = None,
 ) -> Iterator[tuple[Detector, Contender]]:
-    """A detector of that configuration, and its network as a contender.
+    """A detector of that configuration, and its network as a contender; where the device has the
+    whole road, that road from decoded pixels to boxes.
 
     Args:
-        tensor: gives the input of so many images.
+        pictures: gives so many decoded images.
 
     Raises:
         SSDResNet34Error: as :func:`ssd_resnet34.load`.
     """
-    with load(
-        weights,
-        engine=configuration.engine,
-        device=device,
-        precision=configuration.precision,
-        threads=threads,
-        streams=configuration.streams,
-    ) as detector:
-        session, streams = detector.session, configuration.streams
-        inputs = tensor(detector, configuration.batch)
-        with ThreadPoolExecutor(streams) as pool:
-
-            def run() -> object:
-                if streams == 1:
-                    return session.run(inputs)
-                return list(pool.map(session.run, [inputs] * streams))
-
-            named = Configuration(session.engine, session.precision, streams, configuration.batch)
-            yield (
-                detector,
-                Contender(
-                    str(named),
-                    run,
-                    session.engine,
-                    session.precision,
-                    session.reason,
-                    streams,
-                    configuration.batch,
-                ),
+    streams, batch = configuration.streams, configuration.batch
+    with ExitStack() as stack:
+        with told(str(configuration), "choose another configuration"):
+            detector = stack.enter_context(
+                load(
+                    weights,
+                    engine=configuration.engine,
+                    device=device,
+                    precision=configuration.precision,
+                    threads=threads,
+                    streams=streams,
+                    batch=batch if has_whole_road(configuration.engine, device) else None,
+                )
             )
+            run_one = _bare(detector, pictures(batch))
+        session, reason = detector.session, detector.session.reason
+        if session.whole_road:
+            reason += "; pixels to boxes on the device"
+        pool = stack.enter_context(ThreadPoolExecutor(streams))
+
+        def run() -> object:
+            if streams == 1:
+                return run_one()
+            return [one.result() for one in [pool.submit(run_one) for _ in range(streams)]]
+
+        named = Configuration(session.engine, session.precision, streams, batch)
+        yield (
+            detector,
+            Contender(str(named), run, session.engine, session.precision, reason, streams, batch),
+        )
 
 
 def measure(
@@ -200,15 +206,47 @@ def measure(
     Raises:
         SSDResNet34Error: the baseline itself fails.
     """
-    yield _against(baseline, baseline, pairs, clock, on_pair)
+    with told(baseline.name, "choose another baseline"):
+        run = _against(baseline, baseline, pairs, clock, on_pair)
+    yield run
     for entry in entries:
         try:
-            with entry.open() as contender:
-                yield _against(contender, baseline, pairs, clock, on_pair)
+            with told(entry.name, "leave it out"), entry.open() as contender:
+                run = _against(contender, baseline, pairs, clock, on_pair)
+            yield run
         except (EngineUnavailable, UnsupportedPrecision, MissingExtra) as error:
             yield Run(entry.name, unavailable=str(error))
         except SSDResNet34Error as error:
             yield Run(entry.name, fault=str(error))
+
+
+def _bare(detector: Detector, images: list[Image]) -> Callable[[], object]:
+    """One run of a batch, with all that is made before it left out."""
+    session = detector.session
+    if session.whole_road:
+        return partial(session.detect, images, rules(contract=session.contract))
+    return partial(session.run, detector.model.preprocess(images))
+
+
+@contextmanager
+def told(name: str, mend: str) -> Iterator[None]:
+    """Whatever engines and packages of others raise, as an error of the tree: a row, not the end.
+
+    Raises:
+        SessionError: in place of an error that is none of ours.
+    """
+    try:
+        yield
+    except SSDResNet34Error:
+        raise
+    except Exception as error:  # there is no telling what kinds
+        raise SessionError(f"{name} failed: {last_line(error)}; {mend}") from error
+
+
+def last_line(error: Exception) -> str:
+    """The kind of an error and the last line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
 
 
 def _against(

@@ -8,9 +8,13 @@ from typing import Final
 
 from ..detector import Detector
 from ..vision.images import decode
+from ..vision.postprocess import rules
 from .pairs import Clock, Percentiles, Ratio, percentiles, ratio
 
 STAGES: Final = ("decode", "preprocess", "network", "postprocess")
+
+ON_DEVICE: Final = ("decode", "device")
+"""Of a session that has the whole road: there the other three are one."""
 
 BLOCK: Final = 2
 """Images, for each stream, that one side of a pair takes."""
@@ -21,13 +25,13 @@ class Stages:
     """Seconds of an image, encoded bytes to detections, and images a second.
 
     Attributes:
-        stages: each of :data:`STAGES`, one image after another.
+        stages: each of :data:`STAGES`, or of :data:`ON_DEVICE`, one image after another.
         whole: their sum.
-        around: whole / network of the same image: 1 were there nothing but the network.
+        around: whole / network (or device) of the same image: 1 were there nothing else.
         serial: images a second, one after another.
         stream: images a second of ``Detector.stream`` once it runs, its first image left out.
-        overlap: stream throughput × network time, in pairs of neighbouring blocks: 1 where all
-            other stages vanish behind the network.
+        overlap: stream throughput × network (or device) time, in pairs of neighbouring blocks: 1
+            where all other stages vanish behind it; more where a stream's batches are faster.
     """
 
     stages: dict[str, Percentiles]
@@ -38,9 +42,9 @@ class Stages:
     overlap: Ratio
 
 
-def network_runs(pairs: int, streams: int = 1) -> int:
-    """Images that :func:`measure` runs, for a progress bar."""
-    return pairs * (BLOCK + streams * (1 + BLOCK)) + 1
+def network_runs(pairs: int, at_once: int = 1) -> int:
+    """Images that :func:`measure` runs, for a progress bar; ``at_once``: streams × batch."""
+    return pairs * (BLOCK + at_once * (1 + BLOCK)) + 1
 
 
 def measure(
@@ -62,6 +66,9 @@ def measure(
         ImageError, SessionError: a picture is refused, the engine fails.
     """
     endless = cycle(pictures)
+    names = ON_DEVICE if detector.session.whole_road else STAGES
+    network = names.index("device" if detector.session.whole_road else "network")
+    at_once = detector.session.streams * detector.session.batch
     _one(detector, next(endless), clock)  # the first image pays for what is made once
     on_image()
     samples: list[tuple[float, ...]] = []
@@ -74,29 +81,29 @@ def measure(
             found.append(_one(detector, picture, clock))
             on_image()
         samples.extend(found)
-        return sum(sample[STAGES.index("network")] for sample in found) / BLOCK
+        return sum(sample[network] for sample in found) / BLOCK
 
     def stream() -> float:
-        streams = detector.session.streams
-        # The first images, one a stream, fill the pipeline; from then on it is in its stride.
-        count = streams * (1 + BLOCK)
+        # The first images, a batch for each stream, fill the pipeline; from then on it is in its
+        # stride.
+        count = at_once * (1 + BLOCK)
         ends = []
         for _ in detector.stream(islice(endless, count)):
             ends.append(clock())
             on_image()
-        gaps.append((ends[-1] - ends[streams - 1]) / (count - streams))
+        gaps.append((ends[-1] - ends[at_once - 1]) / (count - at_once))
         return gaps[-1]
 
     for number in range(pairs):
         if number % 2:
-            gap, network = stream(), stages()
+            gap, alone = stream(), stages()
         else:
-            network, gap = stages(), stream()
-        times.append((network, gap))
+            alone, gap = stages(), stream()
+        times.append((alone, gap))
     whole = [sum(sample) for sample in samples]
-    networks = [sample[STAGES.index("network")] for sample in samples]
+    networks = [sample[network] for sample in samples]
     return Stages(
-        {name: percentiles(sample[n] for sample in samples) for n, name in enumerate(STAGES)},
+        {name: percentiles(sample[n] for sample in samples) for n, name in enumerate(names)},
         percentiles(whole),
         ratio(list(zip(whole, networks, strict=True))),
         1 / percentiles(whole).p50,
@@ -105,11 +112,15 @@ def measure(
     )
 
 
-def _one(detector: Detector, picture: bytes, clock: Clock) -> tuple[float, float, float, float]:
+def _one(detector: Detector, picture: bytes, clock: Clock) -> tuple[float, ...]:
     """Seconds of each stage of one image: what ``Detector`` does, with a look at the clock."""
     began = clock()
     image = decode(picture, limits=detector.limits)
     decoded = clock()
+    if detector.session.whole_road:
+        chosen = rules(**vars(detector.options), contract=detector.session.contract)
+        detector.session.detect([image], chosen, clip=True)
+        return decoded - began, clock() - decoded
     inputs = detector.model.preprocess(image)
     ready = clock()
     outputs = detector.session.run(inputs)

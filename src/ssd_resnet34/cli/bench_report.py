@@ -5,14 +5,17 @@ from dataclasses import asdict
 from textwrap import wrap
 from typing import Any
 
+from ..benchmarking.pairs import ENOUGH
 from ..benchmarking.rates import Rate
 from ..benchmarking.runs import Run
 from ..benchmarking.stages import Stages
 from ..benchmarking.start import Start
+from ..benchmarking.tuning import Tuned
+from ..runtime.tuning import Tuning, text
 from .info import platform_facts
 from .terminal import printable, show_table
 
-_LISTS = ("runs", "peers", "decoders", "roads", "rates", "starts")
+_LISTS = ("runs", "peers", "decoders", "roads", "rates", "starts", "failed")
 
 
 def describe(
@@ -23,11 +26,14 @@ def describe(
     stages: Stages | None,
     decoders: Sequence[Run],
     roads: Sequence[Run],
+    tuned: Tuned | None,
     rates: Sequence[Rate],
     operations: int | None,
     starts: Sequence[Start],
+    failed: list[dict[str, str]],
 ) -> dict[str, Any]:
-    """Everything ``--json`` gives; parts that were not asked for are empty or None.
+    """Everything ``--json`` gives; parts that were not asked for are empty or None. ``failed`` goes
+    in as it is: what fails later is in it, too.
 
     With rates, every run of a known one has its ``share`` of it, and so have the stages, end to
     end; ``operations`` of one image, two a multiplication, are what that counts.
@@ -59,20 +65,19 @@ def describe(
         "stages": whole,
         "decoders": rows(decoders, False),
         "roads": rows(roads, True),
+        "tuning": None if tuned is None else tuned.to_dict(),
         "operations": operations,
         "rates": [asdict(rate) for rate in rates],
         "starts": [asdict(one) for one in starts],
+        "failed": failed,
     }
 
 
 def faults(report: dict[str, Any]) -> list[str]:
     """What failed, a line each."""
-    return [
-        f"{row['name']}: {row['fault']}"
-        for part in _LISTS
-        for row in report[part]
-        if row.get("fault")
-    ]
+    rows = [row for part in _LISTS for row in report[part]]
+    rows += report["tuning"]["runs"] if report["tuning"] else []
+    return [f"{row['name']}: {row['fault']}" for row in rows if row.get("fault")]
 
 
 def caption(report: dict[str, Any]) -> tuple[str, list[str]]:
@@ -109,7 +114,10 @@ def show(report: dict[str, Any]) -> None:
         _show_stages(report["stages"])
     if report["decoders"]:
         _show_runs("postprocess", report["decoders"])
+    if report["roads"]:
         _show_runs("file to detections", report["roads"])
+    if report["tuning"]:
+        _show_tuning(report["tuning"])
     if report["rates"]:
         _show_rates(report)
     if report["starts"]:
@@ -142,8 +150,16 @@ def _show_stages(found: dict[str, Any]) -> None:
     ]
     show_table(("stage", "p50", "p90", "p99", "share"), rows, right=(1, 2, 3, 4))
     around, overlap = found["around"], found["overlap"]
-    print(f"one by one {found['serial']:.3g} images/s: {_ratio(around)} of the network's time")
-    print(f"stream     {found['stream']:.3g} images/s: {_ratio(overlap)} of 1 / network time")
+    part = "device" if "device" in found["stages"] else "network"
+    print(f"one by one {found['serial']:.3g} images/s: {_ratio(around)} of the {part}'s time")
+    print(f"stream     {found['stream']:.3g} images/s: {_ratio(overlap)} of 1 / {part} time")
+
+
+def _show_tuning(found: dict[str, Any]) -> None:
+    _show_runs("stream", found["runs"])
+    best = text(Tuning(**found["fastest"]))
+    later = "kept for later sessions" if found["kept"] else f"not kept: {ENOUGH} pairs or more are"
+    print(f"fastest: {best}; {later}")
 
 
 def _show_rates(report: dict[str, Any]) -> None:

@@ -47,6 +47,18 @@ def float_precision(engine: EngineLike = "auto", device: str = "cpu") -> Precisi
     return choose("auto", "fp32", found.name, table, device).precision
 
 
+def has_whole_road(engine: EngineLike = "auto", device: str = "cpu") -> bool:
+    """Whether sessions of this engine (``auto``: the first that works here) go from pixels to boxes
+    on ``device``: ``Session.whole_road``.
+
+    Raises:
+        UsageError: not a device.
+        EngineUnavailable: the engine is unknown, not installed, or not for that device.
+    """
+    found, _ = _first_engine(engine, device)
+    return engines.has_whole_road(found, device)
+
+
 def _first_engine(engine: EngineLike, device: str) -> tuple[Engine, Mapping[str, str]]:
     """The engine (``auto``: the first that works here) and its table of precisions."""
     check_device(device)

@@ -4,14 +4,21 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import numpy as np
 
 from ..contract import Contract
 from ..errors import InvalidInput, SessionClosed, SessionError, UsageError
-from . import cache, tuning
-from .choosing import EngineLike, check_device, choose_engine, float_precision, runs_int8
+from . import cache, engines, tuning
+from .choosing import (
+    EngineLike,
+    check_device,
+    choose_engine,
+    float_precision,
+    has_whole_road,
+    runs_int8,
+)
 from .engines import CompileRequest, Runner, WholeRoad
 from .opening import open_artifact
 from .precision import Precision, check_artifact
@@ -35,6 +42,7 @@ __all__ = [
     "Tuning",
     "create",
     "float_precision",
+    "has_whole_road",
     "runs_int8",
 ]
 
@@ -82,6 +90,12 @@ def create(
     opened = open_artifact(model, store)
     check_artifact(precision, opened.precision)
     chosen, choice = choose_engine(engine, device, precision, opened)
+    whole_road = engines.has_whole_road(chosen, device)
+    if batch is not None and batch > 1 and not whole_road:
+        raise UsageError(
+            f"batch: {batch} has no effect, since engine {chosen.name} takes the images of a "
+            f"stream on {device} one by one; leave it out, or use engine='torch' on a GPU"
+        )
     key = tuning.key(chosen, opened.sha256, choice.precision, device)
     measured = None
     if threads is None and streams is None and batch is None:
@@ -97,17 +111,15 @@ def create(
         sha256=opened.sha256,
         cache=store,
     )
-    runner = chosen.compile(opened.data, request)
-    if not isinstance(runner, WholeRoad):
-        if batch is not None and batch > 1:
-            runner.close()
-            raise UsageError(
-                f"batch: {batch} has no effect, since engine {chosen.name} takes the images of a "
-                f"stream on {device} one by one; leave it out, or use engine='torch' on a GPU"
-            )
-        batch = 1
     return Session(
-        chosen.name, runner, request, choice.reason, batch or usual.batch, key, measured is not None
+        chosen.name,
+        chosen.compile(opened.data, request),
+        request,
+        choice.reason,
+        whole_road=whole_road,
+        batch=batch or (usual.batch if whole_road else 1),
+        tuning_key=key,
+        tuned=measured is not None,
     )
 
 
@@ -131,6 +143,8 @@ class Session:
         runner: Runner,
         request: CompileRequest,
         reason: str,
+        *,
+        whole_road: bool,
         batch: int,
         tuning_key: Mapping[str, str | int],
         tuned: bool,
@@ -139,6 +153,7 @@ class Session:
         self._runner = runner
         self._request = request
         self._reason = reason
+        self._whole_road = whole_road
         self._batch = batch
         self._tuning_key = tuning_key
         self._tuned = tuned
@@ -194,14 +209,14 @@ class Session:
         from ..vision.preprocess import ImageContext
 
         self._check_open()
-        runner = self._runner
-        if not isinstance(runner, WholeRoad):
+        if not self.whole_road:
             raise SessionError(
                 f"engine {self.engine} runs the network alone on {self.device}; use preprocess, "
                 "run and postprocess"
             )
         if not images:
             raise InvalidInput("expected decoded images; found none; give at least one")
+        runner = cast(WholeRoad, self._runner)
         with self._turn():
             found = runner.detect([image.pixels for image in images], rules)
         return [
@@ -315,7 +330,7 @@ class Session:
     @property
     def whole_road(self) -> bool:
         """Whether :meth:`detect` goes from pixels to boxes on the device."""
-        return isinstance(self._runner, WholeRoad)
+        return self._whole_road
 
     def remember(self, fastest: Tuning) -> None:
         """Make ``fastest`` what sessions of the same artifact, engine, precision, device and

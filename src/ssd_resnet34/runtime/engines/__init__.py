@@ -66,9 +66,8 @@ class Runner(Protocol):
         ...
 
 
-@runtime_checkable
-class WholeRoad(Protocol):
-    """What a :class:`Runner` may offer besides: the whole road on its device."""
+class WholeRoad(Runner, Protocol):
+    """A runner with the whole road on its device: of engines that :func:`has_whole_road`."""
 
     def detect(self, images: Sequence[NDArray[np.uint8]], rules: "Rules", /) -> list["Candidates"]:
         """The chosen boxes of decoded images, BGR uint8 (H, W, 3) of any sizes, at least one.
@@ -129,6 +128,14 @@ def find(engine: str | Engine | Callable[[], Engine]) -> Engine:
     raise EngineUnavailable(
         f"engine {engine!r} is unknown; use auto, {', '.join(names())}, or pass an engine object"
     )
+
+
+def has_whole_road(engine: Engine, device: str) -> bool:
+    """Whether the engine's runners on ``device`` are :class:`WholeRoad`: it says so in a method
+    ``whole_road(device)``, which engines without such a road need not have.
+    """
+    answer = getattr(engine, "whole_road", None)
+    return bool(answer(device)) if callable(answer) else False
 
 
 def order(device: str) -> list[str]:

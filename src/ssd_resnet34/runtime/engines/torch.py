@@ -50,6 +50,10 @@ class TorchEngine:
             )
         return {"fp32": "", "bf16": reason, "fp16": half, "int8": int8}
 
+    def whole_road(self, device: str) -> bool:
+        """On a GPU, from pixels to boxes."""
+        return device != "cpu"
+
     def device_name(self, device: str) -> str:
         """The GPU's own name, "" for a CPU."""
         torch = import_engine("torch", "ssd-resnet34[torch]")
