@@ -1,6 +1,7 @@
 """Fixtures: an artifact, engines for workers too, pictures, and runs in this process."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,6 @@ def job(artifact: Path) -> Callable[..., Job]:
     """``job(**fields)``: the fake engine itself, for runs in this process."""
 
     def make(**fields: Any) -> Job:
-        return Job(**{"weights": str(artifact), "engine": FakeEngine(), "patience": HASTY} | fields)
+        return replace(Job(str(artifact), FakeEngine(), patience=HASTY), **fields)
 
     return make

@@ -201,9 +201,12 @@ def test_another_plan_is_refused_and_force_begins_again(
     for n in range(3):
         write(other / f"{n}.png")
     search = Search(str(other if what == "source" else pictures))
-    changed: dict[str, Any] = {"format": {"format": "jsonl"}, "shard size": {"shard_size": 4}}.get(
-        what, {}
-    )
+    changes: dict[str, dict[str, Any]] = {
+        "source": {},
+        "format": {"format": "jsonl"},
+        "shard size": {"shard_size": 4},
+    }
+    changed = changes[what]
     with pytest.raises(ManifestError, match=what.replace(" ", "_")):
         running.run(str(out), search, job(), **changed)
     running.run(str(out), search, job(), rules=Rules(force=True), **changed)
@@ -309,9 +312,10 @@ def test_rows_of_no_shard_are_refused(pictures: Path, tmp_path: Path, job: Jobs)
 def test_what_cannot_be_is_refused_before_any_work(
     pictures: Path, tmp_path: Path, job: Jobs
 ) -> None:
-    for options in ({"format": "xml"}, {"shard_size": 0}, {"shard_size": 1 << 20}):
+    wrong: list[dict[str, Any]] = [{"format": "xml"}, {"shard_size": 0}, {"shard_size": 1 << 20}]
+    for options in wrong:
         with pytest.raises(UsageError):
-            running.run(str(tmp_path / "out"), Search(str(pictures)), job(), **options)  # type: ignore[arg-type]
+            running.run(str(tmp_path / "out"), Search(str(pictures)), job(), **options)
     with pytest.raises(UsageError, match="no such file"):
         running.run(str(tmp_path / "out"), Search(str(tmp_path / "nothing")), job())
     (tmp_path / "file").touch()

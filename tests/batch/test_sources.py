@@ -48,7 +48,7 @@ def test_any_number_of_inputs_is_sorted_and_each_address_once(
     found = list(inputs)
     assert [one.uri for one in found] == sorted({uri for uri, _ in given_})
     assert len(found) + inputs.repeats == len(given_)
-    first = {}
+    first: dict[str, int] = {}
     for uri, size in given_:
         first.setdefault(uri, size)
     assert {one.uri: one.size for one in found} == first

@@ -17,7 +17,7 @@ from ..errors import MissingExtra, UsageError
 
 _FILE: Final = "file://"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_HOMES: Final = {"s3": "s3", "s3a": "s3"}
+_S3: Final = ("s3", "s3a")
 
 
 def local_uri(path: str) -> str:
@@ -43,8 +43,11 @@ def scheme_of(uri: str) -> str:
     return found[0][:-3].lower() if found else ""
 
 
-def open_store(uri: str) -> tuple[Any, str]:
+def open_store(uri: str, *, one_try: bool = True) -> tuple[Any, str]:
     """The fsspec file system of an address, and the path in it. Listings are not cached.
+
+    ``one_try`` switches off the retries of S3's own two layers, which would multiply with those of
+    a :class:`~ssd_resnet34.batch.patience.Patience`.
 
     Raises:
         MissingExtra: fsspec, or the package for this scheme, is not installed.
@@ -54,14 +57,20 @@ def open_store(uri: str) -> tuple[Any, str]:
         fsspec = import_module("fsspec.core")
     except ImportError as error:
         raise MissingExtra("batch needs fsspec: pip install 'ssd-resnet34[batch]'") from error
+    options: dict[str, Any] = {"use_listings_cache": False}
+    single = one_try and scheme_of(uri) in _S3
+    if single:
+        options["config_kwargs"] = {"retries": {"total_max_attempts": 1}}
     try:
-        files, path = fsspec.url_to_fs(uri, use_listings_cache=False)
+        files, path = fsspec.url_to_fs(uri, **options)
     except ImportError as error:
-        extra = _HOMES.get(scheme_of(uri))
-        mend = f"pip install 'ssd-resnet34[{extra}]'" if extra else "install that package"
+        is_s3 = scheme_of(uri) in _S3
+        mend = "pip install 'ssd-resnet34[s3]'" if is_s3 else "install that package"
         raise MissingExtra(f"{uri}: {error}; {mend}") from error
     except (ValueError, TypeError) as error:
         raise UsageError(
             f"{uri}: {error}; give a path, or a URI of a scheme that fsspec knows"
         ) from error
+    if single:
+        files.retries = 1
     return files, path

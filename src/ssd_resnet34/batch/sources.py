@@ -13,13 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from ..errors import UsageError
+from ..errors import BatchError, UsageError
 from ..vision.images import EXTENSIONS
 from .addresses import local_path, local_uri, open_store, scheme_of
 from .parquet import arrow, arrow_datasets
+from .patience import DEFAULT_PATIENCE, PERMANENT, Patience, patiently
 from .sorting import Input
 
 LISTS: Final = (".txt", ".lst", ".list")
@@ -39,12 +41,14 @@ class Search:
         column: of a Parquet source, the column with the addresses.
         follow_links: enter linked folders, each folder once.
         leave_out: a local folder that is not searched: where the results are written.
+        patience: with a store that fails while it is listed.
     """
 
     source: str
     column: str | None = None
     follow_links: bool = False
     leave_out: str | None = None
+    patience: Patience = DEFAULT_PATIENCE
     notes: Counter[str] = field(default_factory=Counter)
 
     def inputs(self) -> Iterator[Input]:
@@ -135,36 +139,56 @@ class Search:
     def _stored(self) -> Iterator[Input]:
         files, path = open_store(self.source)
         if glob.has_magic(path):
-            found = files.glob(path, detail=True).values()
+            found = self._ask(lambda: files.glob(path, detail=True)).values()
             return (_object(files, one) for one in found if one["type"] == "file")
+        # Not isfile() or exists(): they take a store that is down for "no".
+        is_file = self._ask(lambda: files.info(path))["type"] == "file"
+        if self._is_parquet(path) or (is_file and path.lower().endswith(LISTS)):
+            return self._named_in(path)
+        if is_file:
+            return iter([_object(files, self._ask(lambda: files.info(path)))])
+        return self._walk_store(files, path)
+
+    def _named_in(self, path: str) -> Iterator[Input]:
+        """What a list or a Parquet column in a store names; its own retries apply."""
+        files, _ = open_store(self.source, one_try=False)
         folder = f"{scheme_of(self.source)}://{PurePosixPath(path).parent}"
 
         def resolve(line: str) -> str:
             inside = local_path(line)
             return line if inside is None or inside.startswith("/") else f"{folder}/{inside}"
 
+        if self._is_parquet(path):
+            return _measured(_column(path, files, self.column, resolve))
+        return _measured(_lines(lambda: files.open(path, "rb"), self.source, resolve))
+
+    def _walk_store(self, files: Any, root: str) -> Iterator[Input]:
+        pending = [root]
+        while pending:
+            folder = pending.pop()
+            for one in self._ask(partial(files.ls, folder, detail=True)):
+                name = str(one["name"]).rstrip("/")
+                if name.strip("/") == folder.strip("/"):
+                    continue  # the mark of an empty folder
+                if one["type"] == "directory":
+                    pending.append(name)
+                elif os.path.splitext(name)[1].lower() in EXTENSIONS:
+                    yield _object(files, one)
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
         try:
-            is_file = files.isfile(path)
-            exists = is_file or files.exists(path)
-        except Exception as error:  # each store has its own kinds
+            return patiently(call, self.patience)
+        except FileNotFoundError as error:
+            raise UsageError(f"{self.source}: nothing is there; check the address") from error
+        except PERMANENT as error:
             raise UsageError(
                 f"{self.source}: cannot be listed ({error}); check the address and your credentials"
             ) from error
-        if not exists:
-            raise UsageError(f"{self.source}: nothing is there; check the address")
-        if self._is_parquet(path):
-            return _measured(_column(path, files, self.column, resolve))
-        if is_file and path.lower().endswith(LISTS):
-            return _measured(_lines(lambda: files.open(path, "rb"), self.source, resolve))
-        if is_file:
-            return iter([_object(files, files.info(path))])
-        return self._walk_store(files, path)
-
-    def _walk_store(self, files: Any, path: str) -> Iterator[Input]:
-        for _, _, found in files.walk(path, detail=True):
-            for name, one in found.items():
-                if os.path.splitext(name)[1].lower() in EXTENSIONS:
-                    yield _object(files, one)
+        except Exception as error:  # each store has its own kinds
+            raise BatchError(
+                f"{self.source}: cannot be listed ({error}); tried for "
+                f"{self.patience.seconds:g} s: run again when it is back"
+            ) from error
 
 
 def measure(uri: str) -> Input:

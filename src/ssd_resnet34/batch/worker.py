@@ -21,6 +21,7 @@ from .. import __version__, detector
 from ..detector import Detector, Options
 from ..errors import ImageError, SSDResNet34Error, WorkerFailed
 from ..runtime.engines import version_of
+from ..runtime.session import EngineLike
 from ..vision.images import Image, Limits, decode
 from .patience import DEFAULT_PATIENCE, Patience
 from .reading import read
@@ -33,13 +34,14 @@ class Job:
     """All that a worker must know.
 
     Attributes:
-        weights, engine, device, precision, threads, options, limits: as of ``detector.load``.
+        weights, engine, device, precision, threads, options, limits: as of ``detector.load``;
+            an engine that is an object must be one that can be pickled.
         patience: with stores that fail.
         root: the folder that links must not lead out of; None where they may.
     """
 
     weights: str | bytes = "embedded"
-    engine: str = "auto"
+    engine: EngineLike = "auto"
     device: str = "cpu"
     precision: str = "auto"
     threads: int | None = None

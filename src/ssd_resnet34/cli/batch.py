@@ -179,7 +179,7 @@ def run(
     with Shown.on_stderr(quiet=quiet, verbose=verbose) as shown, _ended_by_signals():
         outcome = running.run(
             output,
-            Search(source, column, follow_links, leave_out=local_path(output)),
+            Search(source, column, follow_links, local_path(output), job.patience),
             job,
             Care(workers, timeout, memory * _MIB),
             Rules(max_error_rate, force, retry_errors),
@@ -214,7 +214,7 @@ def plan(
         place.sweep()
         made = planning.plan(
             place,
-            Search(source, column, follow_links, leave_out=local_path(output)),
+            Search(source, column, follow_links, local_path(output), Patience(patience)),
             format=form,
             shard_size=shard_size,
             force=force,
@@ -305,9 +305,7 @@ def _ended_by_signals() -> Iterator[None]:
 def _loaded(place: Place) -> Plan:
     made = manifest.load(place)
     if made is None:
-        raise UsageError(
-            f"{place.name}: no results of a batch run are there; name the output of one"
-        )
+        raise _no_run(place)
     if not finishing.is_marked(place):
         raise BatchError(f"{place.name}: the run is not complete; run it again to the end first")
     return made

@@ -1,0 +1,133 @@
+"""``ssd-resnet34 batch`` as its users call it, with worker processes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import batch_site
+from command import Run
+from fake_clock import FakeClock
+from ssd_resnet34.batch.pace import Pace, span
+
+Picture = Callable[..., Path]
+
+
+@pytest.fixture
+def batch(
+    run: Run, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., object]:
+    """``batch("run", …)`` with the fake engine, in this process and its workers."""
+    batch_site.install(tmp_path / "site", "fake", batch_site.ENGINES["fake"])
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+    def call(*words: str | Path) -> object:
+        more = ["--engine", "fake", "--weights", weights] if words[0] == "run" else []
+        return run("batch", *words, *more, fake=False)
+
+    return call
+
+
+def test_a_folder_becomes_rows_a_report_and_labels(
+    batch: Run, picture: Picture, tmp_path: Path
+) -> None:
+    for n in range(5):
+        picture(f"in/{n}.png", shade=40 * n)
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    done = batch("run", tmp_path / "in", "-o", out, "--shard-size", "2", "-v")
+    assert done.code == 3
+    assert "unsupported_image 1" in done.out
+    assert "committed: shard 2" in done.err
+    assert "[unsupported_image]" in done.err
+    again = batch("run", tmp_path / "in", "-o", out, "--json")
+    facts = json.loads(again.out)
+    assert again.code == 3
+    assert (facts["inputs"], facts["refused"], facts["resumed"]) == (6, 1, 6)
+    assert "6 of 6 inputs were done before" in again.err
+    other = batch("run", tmp_path / "in", "-o", out, "--threshold", "0.9")
+    assert other.code == 1
+    assert "score_threshold 0.3, not 0.9" in other.err
+    assert len(other.err.splitlines()) == 1
+
+    page = tmp_path / "report.html"
+    shown = batch("report", out, "--html", page)
+    assert shown.code == 0
+    assert "6 of 6" in shown.out
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert json.loads(batch("report", out, "--json").out)["complete"] is True
+
+    labels = batch("convert", out, "--to", "yolo", "-o", tmp_path / "labels")
+    assert labels.code == 0
+    assert "5 images" in labels.out
+    assert "1 refused inputs have no entry" in labels.err
+
+
+def test_a_plan_is_made_once_and_shown(batch: Run, picture: Picture, tmp_path: Path) -> None:
+    picture("in/a.png")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    out = tmp_path / "out"
+    first = batch("plan", tmp_path / "in", "-o", out, "--format", "jsonl", "--json")
+    facts = json.loads(first.out)
+    assert (facts["inputs"], facts["shards"], facts["format"]) == (1, 1, "jsonl")
+    assert facts["notes"] == {"links to folders not followed": 1}
+    picture("in/b.png")
+    assert batch("plan", tmp_path / "in", "-o", out, "--json").out == first.out
+    assert "not followed" in batch("plan", tmp_path / "in", "-o", out).out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["run", "nowhere", "-o", "out"], 2, "no such file or folder"),
+        (["run", "in", "-o", "out", "--classes", ","], 2, "--classes is empty"),
+        (["run", "in", "-o", "ftp://x/y"], 2, "no write that appears whole"),
+        (["run", "in", "-o", "out", "--format", "xml"], 2, "parquet, jsonl, coco"),
+        (["run", "in", "-o", "out", "--max-error-rate", "7"], 2, "max-error-rate"),
+        (["report", "in"], 2, "no batch run wrote there"),
+        (["convert", "in", "--to", "coco", "-o", "x.json"], 2, "no batch run wrote there"),
+        (["plan", "in"], 2, "--output"),
+    ],
+)
+def test_what_cannot_be_is_one_line_with_its_code(
+    batch: Run,
+    picture: Picture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    code: int,
+    told: str,
+) -> None:
+    picture("in/a.png")
+    monkeypatch.chdir(tmp_path)
+    result = batch(*words)
+    assert result.code == code
+    assert told in result.err
+
+
+def test_an_unfinished_run_is_reported_but_not_converted(
+    batch: Run, picture: Picture, tmp_path: Path
+) -> None:
+    picture("in/a.png")
+    batch("plan", tmp_path / "in", "-o", tmp_path / "out")
+    assert "1 of 1 shards" in batch("report", tmp_path / "out").out
+    refused = batch("convert", tmp_path / "out", "--to", "csv", "-o", tmp_path / "x.csv")
+    assert refused.code == 1
+    assert "not complete" in refused.err
+
+
+def test_the_pace_is_that_of_the_last_minute() -> None:
+    clock = FakeClock()
+    pace = Pace(1000, clock)
+    assert pace.line() == "0 of 1,000, 0.00/s, –"
+    for _ in range(100):
+        clock.now += 1
+        pace.add()
+    for n in range(200):
+        clock.now += 0.5
+        pace.add("corrupt_image" if n % 50 == 0 else None)
+    assert pace.rate == pytest.approx(2.0, rel=0.05)
+    assert pace.remaining == pytest.approx(350, rel=0.05)
+    assert pace.line().endswith("4 refused: corrupt_image 4")
+    assert [span(s) for s in (5, 65, 3605, 90_000)] == ["0:05", "1:05", "1:00:05", "1 d 01:00:00"]
