@@ -113,15 +113,24 @@ class Connection(HttpToolsProtocol):
             raise self._refusal
 
     def on_response_complete(self) -> None:
-        if self._send_timer is not None:
-            self._send_timer.cancel()
-            self._send_timer = None
+        self._end_sending()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._send_timer is None:  # counts from the first full buffer to the end of the answer
+        if self._send_timer is None:
             self._send_timer = self.loop.call_later(self.limits.send_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._end_sending()
+
+    def _end_sending(self) -> None:
+        """The time to read an answer counts from the first full buffer until all of it is out."""
+        done = self.cycle is None or self.cycle.response_complete
+        if self._send_timer is not None and done and not self.flow.write_paused:
+            self._send_timer.cancel()
+            self._send_timer = None
 
     def _count_headers(self, size: int) -> None:
         self._header_bytes += size

@@ -1,0 +1,26 @@
+"""Serve with the settings of a JSON argument: the command's road, with limits that tests need."""
+
+import json
+import logging
+import sys
+
+from ssd_resnet34.serving.limits import ServerLimits
+from ssd_resnet34.serving.server import Settings, run
+from ssd_resnet34.serving.tasks import WorkerConfig
+from ssd_resnet34.vision.images import Limits
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    given = json.loads(sys.argv[1])
+    images = Limits(**given["images"])
+    worker = WorkerConfig(given["weights"], given["engine"], "cpu", given["precision"], 1, images)
+    run(
+        Settings(
+            worker,
+            port=0,
+            workers=given["workers"],
+            token=given["token"],
+            limits=ServerLimits(images=images, **given["limits"]),
+        ),
+        lambda address, facts: print(address, flush=True),
+    )
