@@ -73,6 +73,15 @@ class Graph:
     def convolutions(self) -> list[NodeProto]:
         return [node for node in self.model.graph.node if node.op_type == "Conv"]
 
+    def check_rounded(self, name: str) -> None:
+        """The tensor comes from uint8 with one scale."""
+        maker, (scale, zero) = self.dequantized(name)
+        assert self.makers[maker.input[0]].op_type == "QuantizeLinear"
+        assert zero.dtype == np.uint8
+        assert scale.shape == zero.shape == ()
+        assert np.isfinite(scale)
+        assert scale > 0
+
     def dequantized(self, name: str) -> tuple[NodeProto, list[NDArray[Any]]]:
         """The DequantizeLinear that makes a tensor, and its stored inputs."""
         node = self.makers[name]
@@ -81,22 +90,27 @@ class Graph:
 
 
 def check_types(data: bytes) -> None:
-    """Weights int8 with a scale a channel, activations uint8 with one scale."""
+    """Weights int8 with a scale a channel, activations uint8 with one scale; the first convolution
+    and the heads are float."""
     graph = Graph(artifact.load(data))
-    assert graph.convolutions()
-    for node in graph.convolutions():
+    first, *convolutions = graph.convolutions()
+    assert first.input[0] == "image"
+    assert all(graph.stored[name].dtype == np.float32 for name in first.input[1:])
+    assert convolutions
+    for node in convolutions:
         _, (weight, scale, zero) = graph.dequantized(node.input[1])
         assert weight.dtype == zero.dtype == np.int8
         assert scale.shape == zero.shape == (weight.shape[0],)
         assert not zero.any()
         assert np.isfinite(scale).all()
         assert (scale > 0).all()
-        maker, (scale, zero) = graph.dequantized(node.input[0])
-        assert graph.makers[maker.input[0]].op_type == "QuantizeLinear"
-        assert zero.dtype == np.uint8
-        assert scale.shape == zero.shape == ()
-        assert np.isfinite(scale)
-        assert scale > 0
+        graph.check_rounded(node.input[0])
         _, (bias, scale, _) = graph.dequantized(node.input[2])
         assert bias.dtype == np.int32
         assert np.isfinite(scale).all()
+    for node in graph.model.graph.node:
+        if node.op_type == "Add":
+            for name in node.input:
+                graph.check_rounded(name)
+    for value in graph.model.graph.output:
+        assert graph.makers[value.name].op_type == "Conv"

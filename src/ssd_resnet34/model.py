@@ -22,6 +22,7 @@ from .vision.preprocess import ModelInput
 from .vision.preprocess import preprocess as _preprocess
 from .vision.selection import Nms
 from .weights import embedded
+from .weights.ranges import check as check_ranges
 from .weights.ranges import read as read_ranges
 from .weights.records import EMBEDDED
 
@@ -125,7 +126,9 @@ class SSDResNet34:
         """
         if self._ranges is None:
             return embedded.ranges() if self.weights == EMBEDDED else None
-        return self._ranges if isinstance(self._ranges, Mapping) else read_ranges(self._ranges)
+        if isinstance(self._ranges, str | PathLike):
+            return read_ranges(self._ranges)
+        return check_ranges(self._ranges)
 
     def _compiled(self) -> bytes:
         """The int8 artifact of these weights and ranges: from the cache, else built (2 s) and kept.

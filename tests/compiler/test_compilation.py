@@ -55,18 +55,18 @@ def test_it_is_calibration_then_ranges_then_quantization(pictures: list[Path]) -
 
 
 def test_the_same_arguments_give_the_same_bytes(pictures: list[Path]) -> None:
-    once = compile_int8(SOURCE, pictures, method="entropy", keep_float=["stem", "cls_0"])
-    again = compile_int8(SOURCE, iter(pictures), method="entropy", keep_float=("cls_0", "stem"))
+    once = compile_int8(SOURCE, pictures, method="entropy", keep_float=["last", "cls_0"])
+    again = compile_int8(SOURCE, iter(pictures), method="entropy", keep_float=("cls_0", "last"))
     assert once.artifact == again.artifact
     others: list[dict[str, Any]] = [
         {"method": "mse"},
         {"symmetric": True},
         {"images": pictures[::-1]},
         {"images": pictures[:1]},
-        {"keep_float": ["stem"]},
+        {"keep_float": ["last"]},
     ]
     for other in others:
-        options = {"images": pictures, "method": "entropy", "keep_float": ["stem", "cls_0"]} | other
+        options = {"images": pictures, "method": "entropy", "keep_float": ["last", "cls_0"]} | other
         assert compile_int8(SOURCE, **options).artifact != once.artifact, other
 
 
@@ -77,11 +77,11 @@ def test_two_processes_give_the_same_bytes(pictures: list[Path], tmp_path: Path)
         "import hashlib, pathlib, sys\n"
         "from ssd_resnet34.compiler.compilation import compile_int8\n"
         "source = pathlib.Path(sys.argv[1]).read_bytes()\n"
-        "kept = {'stem', 'last'}\n"
+        "kept = {'block', 'last'}\n"
         "made = compile_int8(source, sys.argv[2:], method='percentile', keep_float=kept)\n"
         "print(hashlib.sha256(made.artifact).hexdigest())\n"
     )
-    here = compile_int8(SOURCE, pictures, method="percentile", keep_float=["last", "stem"])
+    here = compile_int8(SOURCE, pictures, method="percentile", keep_float=["last", "block"])
     for seed in ("1", "2"):  # of hashes, which order sets
         done = subprocess.run(
             [sys.executable, "-c", program, source, *pictures],
@@ -95,7 +95,7 @@ def test_two_processes_give_the_same_bytes(pictures: list[Path], tmp_path: Path)
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_metadata_says_what_it_was_made_of(pictures: list[Path], method: Any) -> None:
-    made = compile_int8(SOURCE, pictures, method=method, percentage=99.5, keep_float=["stem"])
+    made = compile_int8(SOURCE, pictures, method=method, percentage=99.5, keep_float=["block"])
     assert artifact.contract_of(made.artifact) == CONTRACT
     facts = artifact.metadata(made.artifact)
     kind = f"{method}, asymmetric" + (", 99.5 %" if method == "percentile" else "")
@@ -105,7 +105,7 @@ def test_the_metadata_says_what_it_was_made_of(pictures: list[Path], method: Any
         "method": METHOD,
         "source_sha256": hashlib.sha256(SOURCE).hexdigest(),
         "ranges_sha256": quantization.digest(made.ranges),
-        "keep_float": "stem",
+        "keep_float": "block.add block.conv1 block.conv2",
         "calibration": kind,
         "calibration_images": "2",
         "calibration_images_sha256": made.statistics.images_sha256,
@@ -139,7 +139,7 @@ def test_images_and_ranges_together_or_neither_are_refused(pictures: list[Path])
     [
         ({"method": "kl"}, "'kl' is unknown"),
         ({"method": "percentile", "percentage": 40}, "outside 50"),
-        ({"keep_float": ["stem", "cls_9"]}, "no layer cls_9"),
+        ({"keep_float": ["last", "cls_9"]}, "no layer 'cls_9'"),
     ],
 )
 def test_bad_arguments_are_refused_before_any_image(options: Any, message: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssd_resnet34.errors import CalibrationError, OutputError, UsageError
-from ssd_resnet34.weights.ranges import MAX_BYTES, read, write
+from ssd_resnet34.weights.ranges import MAX_BYTES, check, read, write
 
 numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
 pairs = st.tuples(numbers, numbers).map(lambda pair: (min(pair), max(pair)))
@@ -78,38 +78,81 @@ def test_the_python_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch, tmp_p
 # ---------------------------------------------------------------- what is refused
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "[2, 1]",
-        "[.nan, 1]",
-        "[0, .nan]",
-        "[0, .inf]",
-        "[-.inf, 0]",
-        "[0, 1.0e+39]",
-        f"[0, {10**400}]",
-        "[-1e400, 0]",
-        "['0', '1']",
-        "[0, one]",
-        "[0, 1, 2]",
-        "[0]",
-        "[]",
-        "[false, true]",
-        "[0, null]",
-        "[[0], [1]]",
-        "{min: 0, max: 1}",
-        "5",
-        "0 1",
-        "",
-        "2020-01-01",
-        "!!set {0, 1}",
-    ],
-)
+NO_RANGES = [
+    "[2, 1]",
+    "[.nan, 1]",
+    "[0, .nan]",
+    "[0, .inf]",
+    "[-.inf, 0]",
+    "[0, 1.0e+39]",
+    f"[0, {10**400}]",
+    "[-1e400, 0]",
+    "['0', '1']",
+    "[0, one]",
+    "[0, 1, 2]",
+    "[0]",
+    "[]",
+    "[false, true]",
+    "[0, null]",
+    "[[0], [1]]",
+    "{min: 0, max: 1}",
+    "5",
+    "0 1",
+    "",
+    "2020-01-01",
+    "!!set {0, 1}",
+]
+
+
+@pytest.mark.parametrize("value", NO_RANGES)
 def test_what_is_no_range_is_refused_with_the_tensors_name(tmp_path: Path, value: str) -> None:
     file = written(tmp_path, f"good: [0, 1]\nbad.one: {value}\nlater: [1, 0]\n")
     with pytest.raises(CalibrationError, match=r"ranges\.yaml: bad\.one: ") as caught:
         read(file)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("value", NO_RANGES)
+def test_a_programs_ranges_have_the_same_verdict_as_a_files(tmp_path: Path, value: str) -> None:
+    text = f"good: [0, 1]\nbad.one: {value}\nlater: [1, 0]\n"
+    with pytest.raises(CalibrationError) as of_file:
+        read(written(tmp_path, text))
+    with pytest.raises(CalibrationError, match=r"^ranges: bad\.one: ") as of_program:
+        check(yaml.safe_load(text))
+    file = str(tmp_path / "ranges.yaml")
+    assert str(of_program.value) == str(of_file.value).replace(file, "ranges")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        (np.float32(1), np.float32(0)),
+        (np.float64("nan"), 1.0),
+        (0, np.float32("inf")),
+        (np.False_, np.True_),
+        np.array([0.0, 1.0]),
+        (np.zeros(2), np.ones(2)),
+        (0, 1j),
+        {0.0, 1.0},
+        None,
+    ],
+    ids=repr,
+)
+def test_what_only_a_program_can_give_is_refused_too(value: Any) -> None:
+    with pytest.raises(CalibrationError, match=r"^ranges: bad\.one: "):
+        check({"good": (0, 1), "bad.one": value})
+
+
+@pytest.mark.parametrize("given", [{}, [], None, "image: [0, 1]", [("image", (0, 1))], 3])
+def test_what_is_no_mapping_is_refused(given: Any) -> None:
+    with pytest.raises(CalibrationError, match=r"ranges: no activation ranges.*give `tensor:"):
+        check(given)
+
+
+def test_a_programs_numbers_become_pythons() -> None:
+    found = check({"a": (np.float32(-0.5), np.int64(3)), "b": [0, True + 1]})
+    assert found == {"a": (-0.5, 3.0), "b": (0.0, 2.0)}
+    assert all(type(end) is float for pair in found.values() for end in pair)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +186,7 @@ def test_what_is_no_range_is_refused_with_the_tensors_name(tmp_path: Path, value
 def test_what_is_not_a_mapping_in_yaml_is_refused_with_the_files_name(
     tmp_path: Path, content: bytes
 ) -> None:
-    with pytest.raises(CalibrationError, match=r"ranges\.yaml: .*give a file of `tensor:"):
+    with pytest.raises(CalibrationError, match=r"ranges\.yaml: .*give `tensor:"):
         read(written(tmp_path, content))
 
 
@@ -204,6 +247,12 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         write(tmp_path, {"a": (0, 1)})
     with pytest.raises(UsageError, match="folder"):
         write(tmp_path / "no" / "ranges.yaml", {"a": (0, 1)})
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="ranges: a: "):
+        write(tmp_path / "ranges.yaml", {"a": (1, 0)})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

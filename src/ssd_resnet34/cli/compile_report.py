@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from ..compiler.compilation import Calibrated
 from ..compiler.sensitivity import LayerCost
 from ..evaluation.fidelity import Fidelity, decibel
+from ..evaluation.guard import Verdict
 from ..model import SSDResNet34
 from .terminal import printable, show_table
 
@@ -15,37 +17,31 @@ _LAYERS: Final = 12
 
 
 def describe(
-    model: SSDResNet34,
-    made: bytes,
-    calibration: dict[str, str],
-    found: tuple[Fidelity, Fidelity],
-    kept: Sequence[str],
-    costs: Sequence[LayerCost],
-    checked: bool,
-    failures: Sequence[str],
+    model: SSDResNet34, calibrated: Calibrated, verdict: Verdict, costs: Sequence[LayerCost]
 ) -> dict[str, Any]:
-    """Everything ``--json`` gives but what happened to the file.
-
-    ``found`` is all in int8, and with ``kept`` in float; the same twice if nothing was bought.
-    """
-    before, after = found
-    report: dict[str, Any] = {
+    """Everything ``--json`` gives but what happened to the file."""
+    return {
         "weights": model.name,
         "precision": "int8",
-        "bytes": {"fp32": len(model.source), "int8": len(made)},
-        "calibration": calibration,
-        "checked": checked,
-        "runs": [_run(one) for one in ((before, after) if after is not before else (after,))],
-        "kept_float": list(kept),
-        "sensitivity": [asdict(cost) for cost in costs],
-        "failures": list(failures),
+        "bytes": {"fp32": len(model.source), "int8": len(verdict.artifact)},
+        "calibration": dict(calibrated.facts),
+        "checked": verdict.runs[-1].images > 0,
+        "runs": [_run(one) for one in verdict.runs],
+        "kept_float": list(verdict.kept),
+        "sensitivity": [asdict(one) | {"noise": _finite(one.noise)} for one in costs],
+        "failures": list(verdict.failures),
     }
-    return report
 
 
 def _run(found: Fidelity) -> dict[str, Any]:
     share = {"share": found.agreement.share}
-    return asdict(found) | {"agreement": asdict(found.agreement) | share}
+    sqnr = {name: _finite(one) for name, one in found.sqnr.items()}
+    return asdict(found) | {"sqnr": sqnr, "agreement": asdict(found.agreement) | share}
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity, which a head without noise or without signal has."""
+    return value if math.isfinite(value) else None
 
 
 def show(report: dict[str, Any]) -> None:
@@ -80,8 +76,9 @@ def _accuracy(runs: Sequence[dict[str, Any]]) -> list[list[str]]:
             rows.append([name.upper(), *(f"{value:.4f}" for value in values)])
     parts = [run["agreement"] for run in runs]
     agree = [f"{part['matched']} ({100 * part['share']:.1f} %)" for part in parts]
-    worst = [f"{min(run['sqnr'].values()):.1f}" for run in runs]
-    best = [f"{max(run['sqnr'].values()):.1f}" for run in runs]
+    noises = [[one for one in run["sqnr"].values() if one is not None] for run in runs]
+    worst = [f"{min(noise):.1f}" if noise else "–" for noise in noises]
+    best = [f"{max(noise):.1f}" if noise else "–" for noise in noises]
     return [
         *rows,
         ["detections that agree", str(parts[-1]["reference"]), *agree],

@@ -9,7 +9,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..contract import INPUT_NAME
 from ..errors import CalibrationError, ImageError, UsageError
 from ..files import replacing, told
 from ..runtime import cpu
-from ..vision.images import Image, Limits, decode
+from ..vision.images import DEFAULT_LIMITS, Image, Limits, decode
 from ..vision.preprocess import preprocess
 from .histogram import BINS, Histogram
 from .quantization import activations
@@ -160,7 +160,7 @@ def calibrate(
     *,
     path: str | PathLike[str] | None = None,
     threads: int | None = None,
-    limits: Limits | None = None,
+    limits: Limits = DEFAULT_LIMITS,
     on_image: Callable[[ImageError | None], None] = lambda _: None,
 ) -> Statistics:
     """Run an fp32 artifact over images and count the values of every tensor that int8 rounds.
@@ -200,14 +200,7 @@ def calibrate(
     known = list(statistics.images)
     watched: Observer | None = None  # an all-known list of images needs no session
     seen = 0
-    for item in images:
-        try:
-            if isinstance(item, ImageError):
-                raise item
-            image = item if isinstance(item, Image) else decode(item, limits=limits or Limits())
-        except ImageError as error:
-            on_image(error)
-            continue
+    for image in readable(images, on_image, limits):
         fingerprint = hashlib.sha256(
             f"{image.pixels.shape}".encode() + np.ascontiguousarray(image.pixels).tobytes()
         ).hexdigest()
@@ -225,7 +218,6 @@ def calibrate(
             if path is not None and len(statistics.images) % SAVED_EVERY == 0:
                 statistics.save(path)
         seen += 1
-        on_image(None)
     if seen < len(known):
         raise CalibrationError(
             f"{path}: statistics of {len(known)} images, {seen} were given; give the same ones and "
@@ -234,6 +226,27 @@ def calibrate(
     if path is not None and watched is not None:
         statistics.save(path)
     return statistics
+
+
+def readable(
+    images: Iterable[Any],
+    on_image: Callable[[ImageError | None], None] = lambda _: None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Iterator[Image]:
+    """Those of ``images`` that can be decoded; arguments as for :func:`calibrate`.
+
+    ``on_image`` is called with None when the caller asks for the next one.
+    """
+    for item in images:
+        try:
+            if isinstance(item, ImageError):
+                raise item
+            image = item if isinstance(item, Image) else decode(item, limits=limits)
+        except ImageError as error:
+            on_image(error)
+            continue
+        yield image
+        on_image(None)
 
 
 class Observer:

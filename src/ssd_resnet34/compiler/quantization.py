@@ -3,6 +3,13 @@
 Weights are int8 per output channel, activations uint8 per tensor: with unsigned activations ONNX
 Runtime and OpenVINO both run the file with 8-bit dot products, with signed ones ONNX Runtime does
 not.
+
+Layers are the convolutions and the sums of the residual blocks. A tensor is rounded where a layer
+reads it, and nowhere else: no layer reads the twelve heads, so they leave as floats (256 levels
+over logits from -136 to 11 are steps of 0.6), and ReLU and pooling pass on what they get. The first
+convolution stays float: its filters are differences of neighbours that are nearly equal, and the
+rounding of its weights drowns them. It is 1.6 % of the multiplications, and with it in int8 the
+worst head of the embedded weights has 19 dB of signal over noise, without it 34 dB.
 """
 
 import hashlib
@@ -18,6 +25,7 @@ import numpy as np
 
 from .. import artifact
 from ..errors import CalibrationError, UsageError
+from ..weights.ranges import check as check_ranges
 
 if TYPE_CHECKING:
     import onnx
@@ -27,8 +35,14 @@ Ranges = Mapping[str, tuple[float, float]]
 TOOLS: Final = ("onnxruntime", "onnx", "numpy")
 """What the bytes of an int8 artifact depend on besides its source and ranges."""
 
-METHOD: Final = "qdq-uint8-int8-per-channel-1"
+METHOD: Final = "qdq-uint8-int8-per-channel-2"
 """Raise the number when the same source and ranges come to give other bytes."""
+
+_ROUNDED: Final = ("Conv", "Add")
+_MOVING: Final = ("MaxPool", "Pad", "Transpose", "Identity")
+
+GIVEN: Final[Mapping[str, str]] = {"calibration": "ranges given"}
+"""What the metadata says of ranges without a history."""
 
 
 def quantize(
@@ -36,39 +50,38 @@ def quantize(
     ranges: Ranges,
     *,
     keep_float: Collection[str] = (),
-    facts: Mapping[str, str] | None = None,
+    facts: Mapping[str, str] = GIVEN,
 ) -> bytes:
     """The int8 (QDQ) artifact of an fp32 artifact.
 
     Args:
         source: canonical fp32 ONNX with its contract.
-        ranges: tensor name -> (lowest, highest) activation, for all :func:`activations`.
-        keep_float: names of :func:`layers` that are not rounded.
-        facts: more entries for the metadata, such as where the ranges come from.
+        ranges: tensor name -> (lowest, highest) activation, for all :func:`activations`; those of
+            other tensors are not used.
+        keep_float: layers that are not rounded, as for :func:`named_layers`.
+        facts: entries for the metadata that say where the ranges come from.
 
     Returns:
         ONNX bytes with the same input, outputs and contract; the same arguments and tools give the
         same bytes. 1.5 s and 250 MB for this network.
 
     Raises:
-        UsageError: ``source`` is int8 already, or no such layer to keep.
-        CalibrationError: tensors have no range, named.
+        UsageError: ``source`` is int8 already, no such layer to keep, or none is left to round.
+        CalibrationError: a range that is none, or tensors have no range; named.
         ArtifactError: ``source`` is not an artifact.
     """
-    model = artifact.load(source)
+    model = load(source)
     if artifact.precision_of(model) != "fp32":
         raise UsageError("the artifact is int8 already; quantize the fp32 one it was made from")
     contract = artifact.contract_of(model)
-    names = _activations(model)
-    missing = [name for name in names if name not in ranges]
-    if missing:
-        raise CalibrationError(
-            f"no range for {len(missing)} of {len(names)} tensors ({', '.join(missing[:3])}, …); "
-            "calibrate this very model: ranges do not carry over to another graph"
+    kept = _named(model, keep_float)
+    if len(kept) == len(_layers(model)):
+        raise UsageError(
+            "keep_float names every layer, so nothing is left for int8; leave some out, or use the "
+            "fp32 artifact"
         )
-    ranges = {name: ranges[name] for name in names}
-    _check_layers(model, keep_float)
-    result = _rounded(model, ranges, exclude=sorted(set(keep_float)))
+    ranges = _needed(model, ranges)
+    result = _rounded(model, ranges, exclude=kept)
     artifact.embed(
         result,
         contract,
@@ -78,8 +91,8 @@ def quantize(
             "source_sha256": hashlib.sha256(source).hexdigest(),
             "ranges_sha256": digest(ranges),
             "tools": tools(),
-            "keep_float": " ".join(sorted(set(keep_float))),
-            **(facts or {}),
+            "keep_float": " ".join(kept),
+            **facts,
         },
     )
     artifact.check_heads(result, contract)
@@ -88,9 +101,9 @@ def quantize(
 
 def only_layer(source: bytes, ranges: Ranges, layer: str) -> bytes:
     """The artifact with a single layer of :func:`layers` in int8, to hear the noise it makes."""
-    model = artifact.load(source)
+    model = load(source)
     contract = artifact.contract_of(model)
-    result = _rounded(model, ranges, only=[layer])
+    result = _rounded(model, _needed(model, ranges), only=[layer])
     artifact.embed(result, contract, {"precision": "int8", "only_layer": layer})
     return artifact.serialize(result)
 
@@ -102,7 +115,7 @@ def _rounded(
     exclude: Sequence[str] = (),
     only: Sequence[str] = (),
 ) -> "onnx.ModelProto":
-    """The model with QDQ pairs around its nodes, but for ``exclude``, or around ``only`` these."""
+    """The model with QDQ pairs in front of its layers: ``only`` these, or all but ``exclude``."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
     from onnxruntime.quantization.calibrate import TensorData, TensorsData, save_tensors_data
     from onnxruntime.quantization.quantize import quantize_static
@@ -111,7 +124,7 @@ def _rounded(
         CalibrationMethod.MinMax,
         {
             name: TensorData(lowest=np.float32(low), highest=np.float32(high))
-            for name, (low, high) in _with_relu_inputs(model, ranges).items()
+            for name, (low, high) in _of_what_is_moved(model, ranges).items()
         },
     )
     with tempfile.TemporaryDirectory(prefix="ssd-resnet34-") as folder, _quiet():
@@ -127,65 +140,110 @@ def _rounded(
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
             calibration_cache_path=cache,
-            nodes_to_exclude=list(exclude),
+            op_types_to_quantize=list(_ROUNDED),
+            nodes_to_exclude=[_first(model).name, *exclude],
             nodes_to_quantize=list(only),
+            extra_options={"OpTypesToExcludeOutputQuantization": list(_ROUNDED)},
         )
         return artifact.load(written)
 
 
-def activations(source: bytes) -> list[str]:
-    """Names of the tensors that int8 rounds and that need a range, in graph order.
+def load(source: bytes) -> "onnx.ModelProto":
+    """The model, with a name for every node: that of its output where the file has none.
 
-    The input and every node's output, but for what only a ReLU reads: the two are rounded as one.
+    Raises:
+        ArtifactError, UnsafeWeights: as :func:`ssd_resnet34.artifact.load`.
     """
-    return _activations(artifact.load(source))
+    model = artifact.load(source)
+    for node in model.graph.node:
+        node.name = node.name or node.output[0]
+    return model
+
+
+def activations(source: bytes) -> list[str]:
+    """Names of the tensors that int8 rounds and that need a range, in graph order: what the
+    :func:`layers` read."""
+    return _activations(load(source))
 
 
 def _activations(model: "onnx.ModelProto") -> list[str]:
-    readers: dict[str, list[str]] = {value.name: ["output"] for value in model.graph.output}
+    layers = set(_layers(model))
+    read = {name for node in model.graph.node if node.name in layers for name in node.input}
+    made = [name for node in model.graph.node for name in node.output]
+    return [name for name in (model.graph.input[0].name, *made) if name in read]
+
+
+def _needed(model: "onnx.ModelProto", ranges: Ranges) -> Ranges:
+    """The checked ranges of :func:`activations`."""
+    names = _activations(model)
+    found = check_ranges(ranges)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise CalibrationError(
+            f"no range for {len(missing)} of {len(names)} tensors ({', '.join(missing[:3])}, …); "
+            "calibrate this very model: ranges do not carry over to another graph"
+        )
+    return {name: found[name] for name in names}
+
+
+def _of_what_is_moved(model: "onnx.ModelProto", ranges: Ranges) -> Ranges:
+    """The ranges, but what a node only moves has the levels of what it reads: rounded to others
+    once more, it would gain noise, and in OpenVINO a good deal."""
+    found = dict(ranges)
     for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node.op_type)
-    made = [node.output[0] for node in model.graph.node]
-    return [name for name in (model.graph.input[0].name, *made) if readers.get(name) != ["Relu"]]
+        if node.op_type in _MOVING and found.keys() >= {node.input[0], node.output[0]}:
+            found[node.output[0]] = found[node.input[0]]
+    return found
 
 
 def layers(source: bytes) -> list[str]:
-    """Names of the convolutions, in graph order: what int8 rounds, and may be told to keep."""
-    return _layers(artifact.load(source))
+    """Names of what int8 rounds, in graph order: the convolutions after the first, and the sums
+    of the residual blocks."""
+    return _layers(load(source))
 
 
 def _layers(model: "onnx.ModelProto") -> list[str]:
-    return [node.name for node in model.graph.node if node.op_type == "Conv"]
+    first = _first(model).name
+    nodes = [node for node in model.graph.node if node.op_type in _ROUNDED]
+    return [node.name for node in nodes if node.name != first]
 
 
-def check_layers(source: bytes, names: Collection[str]) -> None:
-    """Refuse names that are not :func:`layers`.
+def _first(model: "onnx.ModelProto") -> "onnx.NodeProto":
+    """The convolution that reads the image."""
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            first: onnx.NodeProto = node
+            return first
+    raise UsageError("the network has no float convolution, so there is nothing to round")
+
+
+def named_layers(source: bytes, words: Collection[str]) -> list[str]:
+    """The :func:`layers` that ``words`` name, sorted: a word is a layer, or the beginning of some
+    up to a dot. ``model.layer1.4.0`` is a residual block: two convolutions and their sum.
 
     Raises:
-        UsageError: names them.
+        UsageError: a word names nothing.
     """
-    _check_layers(artifact.load(source), names)
+    return _named(load(source), words)
 
 
-def _check_layers(model: "onnx.ModelProto", names: Collection[str]) -> None:
-    unknown = sorted(set(names) - set(_layers(model)))
-    if unknown:
-        raise UsageError(
-            f"no layer {', '.join(unknown[:3])} to keep in float; the layers are the convolutions: "
-            f"{', '.join(_layers(model)[:3])}, …"
-        )
+def _named(model: "onnx.ModelProto", words: Collection[str]) -> list[str]:
+    names = _layers(model)
+    found = set()
+    for word in words:
+        these = {name for name in names if name == word or name.startswith(f"{word}.")}
+        if not these and word != _first(model).name:  # which is float as it is
+            raise UsageError(
+                f"no layer {word!r} to keep in float; the layers are the convolutions and the sums "
+                f"of the residual blocks: {', '.join(names[:3])}, …, {names[-1]}"
+            )
+        found |= these
+    return sorted(found)
 
 
 def tools() -> str:
     """Names and versions of :data:`TOOLS`, as in the metadata."""
     return ", ".join(f"{name} {metadata.version(name)}" for name in TOOLS)
-
-
-def _with_relu_inputs(model: "onnx.ModelProto", ranges: Ranges) -> Ranges:
-    """The quantizer looks up a range for what only a ReLU reads, and then does not use it."""
-    relus = [node for node in model.graph.node if node.op_type == "Relu"]
-    return {node.input[0]: ranges[node.output[0]] for node in relus} | dict(ranges)
 
 
 def digest(ranges: Ranges) -> str:

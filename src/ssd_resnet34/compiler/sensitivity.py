@@ -1,8 +1,8 @@
-"""What each layer costs: the noise at the heads when it alone is int8.
+"""What each layer costs: the noise at the heads when it alone is int8, what it reads rounded too.
 
 Rounding errors of different layers are nearly independent, so their noise powers add up: the
 layers at the top of this list are the ones to keep in float. The price is their share of the
-multiplications.
+multiplications; a sum has none, but some engines compute in float what it adds up.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import artifact
 from ..contract import INPUT_NAME, INPUT_SIZE
 from ..runtime import cpu
-from .quantization import Ranges, layers, only_layer
+from .quantization import Ranges, layers, load, only_layer
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def layer_costs(
             for heads, references in zip(found, wanted, strict=True)
             for head, reference in zip(heads, references, strict=True)
         ]
-        costs.append(LayerCost(layer, float(np.mean(noises)), work[layer] / total))
+        costs.append(LayerCost(layer, float(np.mean(noises)), work.get(layer, 0) / total))
         on_layer()
     return sorted(costs, key=lambda cost: -cost.noise)
 
@@ -90,7 +89,7 @@ def multiplications(source: bytes) -> dict[str, int]:
     """Multiplications of every convolution for one 1200×1200 image, by name."""
     import onnx
 
-    model = artifact.load(source)
+    model = load(source)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     assert model.graph.input[0].type.tensor_type.shape.dim[2].dim_value == INPUT_SIZE

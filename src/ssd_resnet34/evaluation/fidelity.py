@@ -1,22 +1,25 @@
-"""What rounding costs: a compiled artifact against its fp32 source, on the same images."""
+"""What rounding costs: compiled artifacts against their fp32 source, on the same images."""
 
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import path as paths
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..errors import ImageError
+from ..compiler.calibration import readable
+from ..errors import ImageError, UsageError
 from ..model import SSDResNet34
-from ..runtime.session import Session
-from ..vision.images import Image, decode
+from ..runtime.session import Outputs, Session
+from ..vision.detections import Detections
+from ..vision.preprocess import ModelInput
 from .agreement import NOTHING, Agreement, compare
-from .coco import score
-from .dataset import Dataset
+from .coco import UNDEFINED, score
+from .dataset import Dataset, scored_categories
 
 SHOWN: Final = 0.3
 """Least score of the detections that are matched: what ``detect`` shows."""
@@ -24,14 +27,19 @@ SHOWN: Final = 0.3
 COUNTED: Final = 0.05
 """Least score of those that average precision counts."""
 
+HEADS_KEPT: Final = 50
+"""Images whose fp32 heads are kept to compare others with, 5 MB each; further ones have a part in
+all but ``sqnr``."""
+
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How near the candidate comes to fp32.
+    """How near a candidate comes to fp32.
 
-    ``sqnr`` is head -> signal over noise power in decibel, over all images; ``speed`` the median
-    over the images of candidate time / reference time; ``ap`` and ``ap50`` (fp32, candidate), None
-    without annotations.
+    ``images`` is how many were judged; ``sqnr`` head -> signal over noise power in decibel, over
+    the first ``HEADS_KEPT`` of them; ``speed`` the median over the images of candidate time /
+    float time, ``seconds`` the medians of both; ``ap`` and ``ap50`` (fp32, candidate), None without
+    annotations.
     """
 
     images: int
@@ -42,34 +50,68 @@ class Fidelity:
     ap: tuple[float, float] | None = None
     ap50: tuple[float, float] | None = None
 
-    @property
-    def kept(self) -> float | None:
-        """AP50 of the candidate over that of fp32; None without annotations, 1 if both are 0."""
-        if self.ap50 is None:
-            return None
-        return self.ap50[1] / self.ap50[0] if self.ap50[0] > 0 else 1.0
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What float made of an image; ``seconds`` are those of the float that is fastest."""
+
+    found: Detections
+    heads: Outputs | None
+    seconds: float
+
+
+class Reference:
+    """fp32, and the ``rival`` that the speed is compared with, over the images that judge.
+
+    Each runs once an image, beside the first candidate; what they found and how long they took is
+    kept for the candidates that follow.
+    """
+
+    def __init__(self, model: SSDResNet34, fp32: Session, rival: Session | None = None) -> None:
+        """``model`` is for preprocessing, postprocessing and names; ``rival`` is ``fp32`` where
+        none is given."""
+        self.model = model
+        self._fp32, self._rival = fp32, rival or fp32
+        self._seen: list[_Seen] = []
+
+    def see(self, number: int, inputs: ModelInput) -> _Seen:
+        """What float makes of the image that is the ``number``-th of those that can be read."""
+        if number == len(self._seen):
+            if not self._seen:
+                self._warm_up(inputs)
+            heads, seconds = _timed(self._fp32, inputs)
+            if self._rival is not self._fp32:
+                _, seconds = _timed(self._rival, inputs)
+            kept = heads if number < HEADS_KEPT else None
+            self._seen.append(_Seen(_detections(self.model, heads), kept, seconds))
+        return self._seen[number]
+
+    def _warm_up(self, inputs: ModelInput) -> None:
+        for session in {id(one): one for one in (self._fp32, self._rival)}.values():
+            session.run(inputs)  # the first run fills caches
 
 
 def measure(
-    model: SSDResNet34,
-    reference: Session,
+    reference: Reference,
     candidate: Session,
     images: Iterable[Any],
     *,
-    rival: Session | None = None,
     truth: Dataset | None = None,
     on_image: Callable[[ImageError | None], None] = lambda _: None,
 ) -> Fidelity:
-    """Run both over the images; refused ones are reported and left out.
+    """Run a candidate over the images; refused ones are reported and left out.
 
     Args:
-        model: for preprocessing, postprocessing and names.
-        reference: the fp32 session that accuracy is compared with.
+        reference: float over the same images; give the same one for the next candidate.
         candidate: the session to judge.
         images: as for :func:`~ssd_resnet34.compiler.calibration.calibrate`.
-        rival: the session that the speed is compared with; default: ``reference``.
         truth: annotations by file name; images that they do not name count for all but AP.
+
+    Raises:
+        UsageError: the annotations name none of the images, have no object in them, or have other
+            categories than the model.
     """
+    model = reference.model
     signal: dict[str, float] = {}
     noise: dict[str, float] = {}
     agreement = NOTHING
@@ -77,53 +119,36 @@ def measure(
     results: tuple[list[Any], list[Any]] = ([], [])
     ids: list[int] = []
     named = {} if truth is None else truth.ids_by_name()
-    for item in images:
-        try:
-            if isinstance(item, ImageError):
-                raise item
-            image = item if isinstance(item, Image) else decode(item)
-        except ImageError as error:
-            on_image(error)
-            continue
+    categories = () if truth is None else scored_categories(truth, model.contract)[0]
+    for number, image in enumerate(readable(images, on_image)):
         inputs = model.preprocess(image)
-        heads = []
-        seconds = []
-        runs = (reference, candidate) if rival is None else (reference, candidate, rival)
+        wanted = reference.see(number, inputs)
         if not times:
-            for session in runs:
-                session.run(inputs)  # the first run of each warms caches up
-        for session in runs:
-            began = time.perf_counter()
-            heads.append(session.run(inputs))
-            seconds.append(time.perf_counter() - began)
-        times.append((seconds[1], seconds[-1] if rival is not None else seconds[0]))
-        for name, wanted, found in zip(model.contract.head_shapes(), *heads[:2], strict=True):
-            signal[name] = signal.get(name, 0.0) + float(np.square(wanted, dtype=np.float64).sum())
-            rest = float(np.square(found - wanted, dtype=np.float64).sum())
-            noise[name] = noise.get(name, 0.0) + rest
+            candidate.run(inputs)  # warms up
+        heads, seconds = _timed(candidate, inputs)
+        times.append((seconds, wanted.seconds))
+        if wanted.heads is not None:
+            names = model.contract.head_shapes()
+            for name, head, exact in zip(names, heads, wanted.heads, strict=True):
+                signal[name] = signal.get(name, 0.0) + _power(exact)
+                noise[name] = noise.get(name, 0.0) + _power(head - exact)
+        found = _detections(model, heads)
+        shown = [one[one.scores > SHOWN] for one in (wanted.found, found)]
+        agreement = agreement + compare(*shown)
         known = named.get(paths.basename(image.name))
-        found_by = []
-        for session_heads, kept in zip(heads[:2], results, strict=True):
-            (found_all,) = model.postprocess(session_heads, score_threshold=COUNTED)
-            found_by.append(found_all[found_all.scores > SHOWN])
-            if known is not None:
-                kept.extend(found_all.to_coco(known))
-        agreement = agreement + compare(*found_by)
         if known is not None:
             ids.append(known)
-        on_image(None)
-    scores = [score(truth, found, ids).numbers for found in results] if truth and ids else None
+            for one, entries in zip((wanted.found, found), results, strict=True):
+                entries.extend(one.to_coco(known))
+    ap, ap50 = _precision(truth, results, ids, categories) if truth and times else (None, None)
     return Fidelity(
         len(times),
         {name: decibel(signal[name], noise[name]) for name in signal},
         agreement,
-        statistics.median(a / b for a, b in times) if times else math.nan,
-        (
-            statistics.median(a for a, _ in times) if times else math.nan,
-            statistics.median(b for _, b in times) if times else math.nan,
-        ),
-        None if scores is None else (scores[0]["AP"], scores[1]["AP"]),
-        None if scores is None else (scores[0]["AP50"], scores[1]["AP50"]),
+        _median([a / b for a, b in times]),
+        (_median([a for a, _ in times]), _median([b for _, b in times])),
+        ap,
+        ap50,
     )
 
 
@@ -132,3 +157,39 @@ def decibel(signal: float, noise: float) -> float:
     if noise == 0:
         return math.inf
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+
+
+def _power(values: NDArray[np.float32]) -> float:
+    return float(np.square(values, dtype=np.float64).sum())
+
+
+def _timed(session: Session, inputs: ModelInput) -> tuple[Outputs, float]:
+    began = time.perf_counter()
+    heads = session.run(inputs)
+    return heads, time.perf_counter() - began
+
+
+def _detections(model: SSDResNet34, heads: Outputs) -> Detections:
+    (found,) = model.postprocess(heads, score_threshold=COUNTED)
+    return found
+
+
+def _median(values: Sequence[float]) -> float:
+    return statistics.median(values) if values else math.nan
+
+
+def _precision(
+    truth: Dataset,
+    results: tuple[list[Any], list[Any]],
+    ids: Sequence[int],
+    categories: Sequence[int],
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """AP and AP50 of both lists of results."""
+    if ids:
+        reference, found = (score(truth, one, ids, categories).numbers for one in results)
+        if reference["AP"] != UNDEFINED:
+            return (reference["AP"], found["AP"]), (reference["AP50"], found["AP50"])
+    raise UsageError(
+        f"{truth.path}: has no object in the images that judge, so they have no average precision; "
+        "give images that it names, with objects in them (--check)"
+    )
