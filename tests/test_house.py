@@ -24,6 +24,7 @@ ROOMS = (
     "compiler",
     "model",
     "detector",
+    "video",
     "evaluation",
     "benchmarking",
     "training",

@@ -1,4 +1,4 @@
-"""``ssd-resnet34 detect``: images in; a table, JSON, CSV, COCO or drawn pictures out."""
+"""``ssd-resnet34 detect``: images or videos in; a table, JSON, CSV, COCO or drawings out."""
 
 import os
 import sys
@@ -18,8 +18,10 @@ from ..runtime.pipeline import overlapped
 from ..vision.detections import Detections
 from ..vision.images import Image, Limits
 from ..vision.writers import Writer, open_writer, save
+from . import videos
 from .inputs import expand, read
-from .terminal import complain, printable, progress
+from .terminal import complain, progress
+from .videos import Which, show_objects
 
 SOME_REFUSED: Final = 3
 
@@ -32,6 +34,10 @@ ssd-resnet34 detect photos/ --save drawn/ --threshold 0.5
 ssd-resnet34 detect 'photos/**/*.jpg' --json > found.jsonl
 
 curl -s URL | ssd-resnet34 detect - --classes car,bus
+
+ssd-resnet34 detect clip.mp4 --every 5 --json --save drawn/ > found.jsonl
+
+ssd-resnet34 detect rtsp://camera/stream --frames latest
 """
 
 
@@ -53,7 +59,11 @@ class Precision(StrEnum):
 
 
 Inputs = Annotated[
-    list[str], typer.Argument(metavar="IMAGE", help="Files, folders, globs, or - for stdin.")
+    list[str],
+    typer.Argument(
+        metavar="INPUT",
+        help="Images: files, folders, globs, - for stdin. Videos: files, rtsp://…, camera:0.",
+    ),
 ]
 Weights = Annotated[
     str, typer.Option("--weights", "-w", help="A record, a weights file or an artifact.")
@@ -70,7 +80,7 @@ def detect(
     as_csv: Annotated[bool, typer.Option("--csv", help="One detection a row.")] = False,
     as_coco: Annotated[bool, typer.Option("--coco", help="One COCO document.")] = False,
     save_to: Annotated[
-        Path | None, typer.Option("--save", metavar="DIR", help="Write the drawn pictures there.")
+        Path | None, typer.Option("--save", metavar="DIR", help="Write what is drawn there.")
     ] = None,
     classes: Annotated[
         str | None, typer.Option("--classes", help="Only these, by name: car,bus.")
@@ -88,18 +98,31 @@ def detect(
     ] = Precision.auto,
     device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
     threads: Threads = None,
+    frames: Annotated[
+        Which | None, typer.Option(help="Of videos; default: every of a file, latest of a stream.")
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Of videos: each N-th frame.")
+    ] = None,
+    reconnect: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Give a lost stream up after that; default 60."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say what runs and how long each image takes.")
     ] = False,
 ) -> None:
-    """Find objects in images.
+    """Find objects in images, or in the frames of videos.
 
-    Prints a table, or JSON lines, CSV or COCO.
+    Prints a table, or JSON lines, CSV or COCO; of videos a table or JSON lines with times.
 
     A refused file is one line on stderr; the rest is done, the exit code is 3.
     """
     form = _form(as_json, as_csv, as_coco)
+    watching = videos.chosen(images, form, frames, every, reconnect)
     limits = Limits()
     wanted = [name.strip() for name in classes.split(",") if name.strip()] if classes else None
     if classes is not None and not wanted:
@@ -123,6 +146,9 @@ def detect(
         )
         if verbose:
             print(detector.session.summary(), file=sys.stderr)
+        if watching is not None:
+            refused = videos.run(detector, watching, as_json, save_to, threshold, quiet)
+            raise typer.Exit(SOME_REFUSED if refused else 0)
         out = _Output(form, stack)
         names = _Names(save_to)
         ticker = stack.enter_context(progress("detect", None, quiet=quiet))
@@ -198,13 +224,7 @@ class _Output:
         if self.writer is not None:
             self.writer.write(found)
             return
-        noun = "object" if len(found) == 1 else "objects"
-        print(printable(f"{found.image}  {found.width}×{found.height}  {len(found)} {noun}"))
-        for one in found:
-            left, top, right, bottom = (round(v) for v in one.box)
-            place = f"({left}, {top}) – ({right}, {bottom})"
-            print(printable(f"  {one.score:5.2f}  {one.label:<16} {place}"))
-        sys.stdout.flush()
+        show_objects(found, found.image)
 
 
 class _Names:

@@ -1,0 +1,250 @@
+"""OpenCV's capture as an iterator of frames: files that end well, live sources that come back."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+from ..errors import TooManyPixels, UnreadableFile, UnsupportedImage, UsageError
+from ..vision.images import DEFAULT_LIMITS, Image, Limits, printable
+
+# Read by OpenCV when it first opens a file: what is wrong is one error of ours.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+import cv2
+import numpy as np
+
+EXTENSIONS: Final = frozenset(
+    [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".mts",
+        ".flv",
+        ".wmv",
+    ]
+)
+"""Files that are taken for videos."""
+
+_CAMERA: Final = re.compile(r"camera:(\d{1,3})")
+_STREAM: Final = re.compile(r"(rtsps?|rtmps?|udp|tcp|srt|https?)://", re.IGNORECASE)
+
+TIMEOUT: Final = 10.0
+"""Seconds to wait for a network source to open, or for its next frame."""
+
+RECONNECT: Final = 60.0
+"""Seconds without a frame after which a live source is given up."""
+
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 10.0
+_UNKNOWN_RATE: Final = 25.0
+_FASTEST: Final = 1000.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of a video.
+
+    ``number`` counts all frames of the source from 0, those that were left out too; ``seconds`` are
+    from its first frame: by the file's own clock, or by ours for a live source.
+    """
+
+    image: Image
+    number: int
+    seconds: float
+
+
+def is_video(source: str) -> bool:
+    """Whether an argument of the command line names a video rather than an image."""
+    if _CAMERA.fullmatch(source) or _STREAM.match(source):
+        return True
+    return os.path.splitext(source)[1].lower() in EXTENSIONS and not os.path.isdir(source)
+
+
+class Video:
+    """A source that is open; iterate over it once, and close it or use it as a context manager.
+
+    Args:
+        source: a file, a network address (``rtsp://…``), or ``camera:0``.
+        every: give only each so-manyth frame; the first one is always given.
+        reconnect: seconds without a frame after which a live source is given up.
+        limits: of the pixels of a frame.
+        on_note: told when a live source is lost and found, and when a file ends early.
+
+    Raises:
+        UnreadableFile: no such file, camera or answer.
+        UnsupportedImage: a file that is no video, or one whose index is cut off.
+        TooManyPixels: frames over the limit.
+        UsageError: an argument out of range.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        every: int = 1,
+        reconnect: float = RECONNECT,
+        limits: Limits = DEFAULT_LIMITS,
+        on_note: Callable[[str], None] = lambda _: None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if every < 1:
+            raise UsageError(f"every: {every} is out of range; give a number from 1")
+        self.source, self.name = source, printable(source)
+        self.every, self.reconnect = every, reconnect
+        self._limits, self._on_note, self._sleep, self._clock = limits, on_note, sleep, clock
+        self._camera = _CAMERA.fullmatch(source)
+        self._capture = self._open()
+        if self._capture is None:
+            raise self._refused()
+        self.frames = self._count()
+        """Frames that the source promises, 0 where it does not know; an estimate."""
+        self.live = self._camera is not None or (
+            _STREAM.match(source) is not None and not self.frames
+        )
+        """Whether it has no end: frames that are not taken in time are lost."""
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.rate = rate if 0 < rate <= _FASTEST else _UNKNOWN_RATE
+        """Frames a second, nominal."""
+        width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > limits.max_pixels:
+            self.close()
+            raise TooManyPixels(
+                f"{self.name}: {width}x{height} is more than {limits.max_pixels} pixels a frame; "
+                "scale it down first"
+            )
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, each as it is asked for.
+
+        A file that is cut short ends with its last whole frame. A live source that fails is opened
+        again, with growing pauses.
+
+        Raises:
+            UnreadableFile: a live source is gone for good, or a file has no frame at all.
+        """
+        number = -1
+        began = self._clock()
+        while self._capture is not None:
+            if not self._capture.grab():
+                if not self.live:
+                    break
+                self._come_back()
+                continue
+            number += 1
+            seconds = self._seconds(number, began)
+            if number % self.every:
+                continue
+            found, pixels = self._capture.retrieve()
+            if not found or pixels is None:
+                continue  # one damaged frame; the next may be whole
+            yield Frame(Image(_bgr(pixels), self.source), number, seconds)
+        if number < 0:
+            raise UnreadableFile(f"{self.name}: not one frame can be read; check the file")
+        if not self.live and number + 1 < 0.98 * self.frames - 1:
+            self._on_note(
+                f"{self.name}: ends after {number + 1} frames, its header promises about "
+                f"{self.frames}; it is cut short or damaged"
+            )
+
+    def close(self) -> None:
+        """Release the source; a second call does nothing."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open(self) -> Any:
+        """An open capture, None where the source does not answer."""
+        if self._camera is not None:
+            capture = cv2.VideoCapture(int(self._camera[1]))
+        elif not _STREAM.match(self.source) and not os.path.isfile(self.source):
+            return None  # a pipe or device would be waited for
+        else:
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(TIMEOUT * 1000)]
+            limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(TIMEOUT * 1000)]
+            capture = cv2.VideoCapture(self.source, cv2.CAP_FFMPEG, limits)
+        if capture.isOpened():
+            return capture
+        capture.release()
+        return None
+
+    def _refused(self) -> UnreadableFile | UnsupportedImage:
+        if self._camera is not None:
+            return UnreadableFile(
+                f"{self.name}: no such camera, or another program has it; try camera:0"
+            )
+        if _STREAM.match(self.source):
+            return UnreadableFile(
+                f"{self.name}: no video comes from there within {TIMEOUT:g} s; check the address"
+            )
+        if not os.path.isfile(self.source):
+            return UnreadableFile(f"{self.name}: no such file; check the path")
+        return UnsupportedImage(
+            f"{self.name}: not a video that can be read, or its index is cut off; convert it"
+        )
+
+    def _count(self) -> int:
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        return int(count) if 0 < count < 2**40 else 0
+
+    def _seconds(self, number: int, began: float) -> float:
+        if self.live:
+            return self._clock() - began
+        position = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+        # A container without times (raw streams) gives 0 for every frame.
+        return position if position > 0 or number == 0 else number / self.rate
+
+    def _come_back(self) -> None:
+        """Open a live source again.
+
+        Raises:
+            UnreadableFile: it did not answer for the whole of ``reconnect``.
+        """
+        self._on_note(f"{self.name}: lost; opening it again for {self.reconnect:g} s")
+        self.close()
+        end = self._clock() + self.reconnect
+        pause = _FIRST_PAUSE
+        while self._capture is None:
+            if self._clock() + pause > end:
+                raise UnreadableFile(
+                    f"{self.name}: gone for {self.reconnect:g} s; check the source, or wait longer "
+                    "with --reconnect"
+                )
+            self._sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            self._capture = self._open()
+            if self._capture is not None and not self._capture.grab():
+                self.close()  # it answers, and gives nothing
+        self._on_note(f"{self.name}: back")
+
+
+def _bgr(pixels: Any) -> Any:
+    """uint8 (H, W, 3): cameras may give grey."""
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    with suppress(ValueError):
+        pixels.setflags(write=True)
+    return np.ascontiguousarray(pixels, np.uint8)
