@@ -27,6 +27,7 @@ ROOMS = (
     "video",
     "evaluation",
     "benchmarking",
+    "mlperf",
     "training",
     "batch",
     "serving",

@@ -33,6 +33,7 @@
     │   ├── WorkerFailed          worker processes end before they are ready
     │   ├── TooManyErrors         more inputs were refused than the run allows
     │   └── Unreconciled          rows and manifest differ at the end
+    ├── LoadGenError              a benchmark run that is no result: stopped, failed, logs cut short
     ├── ServerError               the server cannot start, or cannot go on
     ├── OutputError               results could not be written (a full disk)
     ├── UsageError                an argument outside its range, named
@@ -177,6 +178,10 @@ class TooManyErrors(BatchError):
 
 class Unreconciled(BatchError):
     """Rows and manifest differ at the end."""
+
+
+class LoadGenError(SSDResNet34Error):
+    """A benchmark run that is no result: stopped, a session or LoadGen that failed, damaged logs."""
 
 
 class ServerError(SSDResNet34Error):

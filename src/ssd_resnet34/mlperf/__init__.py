@@ -1,0 +1,1 @@
+"""The benchmark as MLPerf Inference defines it, by its own LoadGen (extra ``[mlperf]``)."""
