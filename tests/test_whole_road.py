@@ -20,6 +20,15 @@ torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 from small_torch import RoadEngine  # noqa: E402  # needs torch
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Operations this small only wait for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def picture(number: int) -> bytes:
     """A PNG of its own size and content."""
     rng = np.random.default_rng(number)
