@@ -61,12 +61,18 @@ def test_the_interval_of_a_change_holds_it_and_is_absent_for_another_set_of_imag
     found = explain(scorer_of([DIAGONAL, sure(0.9), sure(0.9, 0.8)]))
     effects = {one.causes[0].key: one for one in found.effects}
     effect = effects["iou-without-clamp"]
-    assert effect.interval is not None
-    assert effect.interval.low < effect.change < effect.interval.high
-    assert effects["clipped"].interval == Interval(0, 0)
+    assert effect.moved is not None
+    assert effect.moved.low < effect.change < effect.moved.high
+    assert effect.interval.low < effect.ap < effect.interval.high
+    assert effects["clipped"].moved == Interval(0, 0)
+    assert effects["clipped"].interval == found.base.interval
+    for one in found.effects:  # AP is from 0 to 1, before and after
+        assert one.moved is not None
+        assert found.base.ap + one.moved.low >= 0
+        assert found.base.ap + one.moved.high <= 1
     scorer = scorer_of([sure(0.9), sure(0.95)], [[(1, (4, 4, 8, 8))], []])
     effects = {one.causes[0].key: one for one in explain(scorer).effects}
-    assert effects["annotated-images"].interval is None
+    assert effects["annotated-images"].moved is None
     assert (effects["annotated-images"].images, effects["clipped"].images) == (1, 2)
 
 
@@ -107,12 +113,14 @@ def test_what_other_images_might_give_is_told_apart_from_what_fits() -> None:
     images = [sure(0.9) if n % 2 else DIAGONAL for n in range(10)]
     scorer = scorer_of(images, [*[[(1, (1, 1, 30, 30))], [(1, (4, 4, 8, 8))]] * 5])
     explanation = explain(scorer)
-    spread = explanation.interval.width / 2
+    spread = explanation.base.interval.width / 2
     assert spread > 0.02
     found = diagnose(scorer, explanation, explanation.base.ap - spread)
     assert () not in keys(found.fitting)
     assert () in keys(found.possible)
-    assert all(SAME < one.distance <= SAME + spread for one in found.possible)
+    for one in found.possible:
+        assert SAME < one.distance <= SAME + one.effect.interval.width / 2
+    assert ("fractions",) not in keys(found.possible)  # it gives 0 for other images, too
     far = diagnose(scorer, explanation, explanation.base.ap - spread - SAME - 1e-6)
     assert () not in keys((*far.fitting, *far.possible))
 
@@ -136,10 +144,11 @@ def test_what_changes_nothing_is_no_suspect() -> None:
 
 def test_an_effect_of_a_sample_is_added_to_the_run_and_its_spread_counts() -> None:
     """0.30 − 0.05 = 0.25 on all images, known to 0.01: 0.242 fits, 0.23 does not."""
-    effect = Effect((BY_KEY["bgr"],), 0.45, 0.6, -0.05, 20, Interval(-0.06, -0.04))
-    base = Effect((), 0.3, 0.5, 0.0, 200)
+    point = Interval(0.3, 0.3)
+    effect = Effect((BY_KEY["bgr"],), 0.45, 0.6, point, -0.05, Interval(-0.06, -0.04), 20)
+    base = Effect((), 0.3, 0.5, point, 0.0, Interval(0, 0), 200)
     scorer = scorer_of([[]], [[(1, (1, 1, 9, 9))]])
-    explanation = Explanation(base, Interval(0.3, 0.3), (effect,), {})
+    explanation = Explanation(base, (effect,), {})
     assert keys(diagnose(scorer, explanation, 0.242).fitting) == [("bgr",)]
     assert diagnose(scorer, explanation, 0.242).fitting[0].expected == pytest.approx(0.25)
     assert diagnose(scorer, explanation, 0.23).fitting == ()

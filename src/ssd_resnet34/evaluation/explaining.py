@@ -47,18 +47,19 @@ class Effect:
     Attributes:
         causes: one, or two together; none for the run as it is.
         ap, ap50: 0..1.
+        interval: of AP, from one set of images to another.
         change: AP minus that of the run as it is on the same images.
+        moved: the interval of ``change``; None where a cause has other images than the run.
         images: how many were scored.
-        interval: of ``change``, from one set of images to another; None where a cause has other
-            images than the run.
     """
 
     causes: tuple[Cause, ...]
     ap: float
     ap50: float
+    interval: Interval
     change: float
+    moved: Interval | None
     images: int
-    interval: Interval | None = None
 
     @property
     def name(self) -> str:
@@ -76,13 +77,11 @@ class Explanation:
 
     Attributes:
         base: the run as it is.
-        interval: of its AP, from one set of images to another.
         effects: of each cause at the heads, then of each at the input that was tried.
         skipped: key of a cause that could not be tried -> why.
     """
 
     base: Effect
-    interval: Interval
     effects: tuple[Effect, ...]
     skipped: Mapping[str, str]
 
@@ -120,20 +119,29 @@ class Scorer:
         given = self._results(collector or self.collector, recipe)
         found = self.base if given == self._base_results else self._evaluate(*given)
         numbers = found.scores.numbers
-        interval = None
-        if found is self.base:
-            interval = Interval(0.0, 0.0)
-        elif found.image_ids == self.base.image_ids:
-            moved = difference_intervals(self.base, found, replicates=REPLICATES)
-            interval = moved.get("AP")
         return Effect(
             causes=tuple(causes),
             ap=numbers["AP"],
             ap50=numbers["AP50"],
+            interval=self._base_interval if found is self.base else _interval(found),
             change=numbers["AP"] - self.base.scores.numbers["AP"],
+            moved=self._moved(found),
             images=len(found.image_ids),
-            interval=interval,
         )
+
+    @cached_property
+    def _base_interval(self) -> Interval:
+        return _interval(self.base)
+
+    def _moved(self, found: Evaluation) -> Interval | None:
+        if found is self.base:
+            return Interval(0.0, 0.0)
+        if found.image_ids != self.base.image_ids:
+            return None
+        moved = difference_intervals(self.base, found, replicates=REPLICATES)["AP"]
+        base = self.base.scores.numbers["AP"]
+        low, high = (min(max(edge, -base), 1 - base) for edge in (moved.low, moved.high))
+        return Interval(low, high)
 
     @cached_property
     def _base_results(self) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
@@ -149,6 +157,10 @@ class Scorer:
 
     def _evaluate(self, ids: Sequence[int], results: Sequence[Mapping[str, Any]]) -> Evaluation:
         return evaluate(self.dataset.only(ids), results, ids, self.category_ids)
+
+
+def _interval(evaluation: Evaluation) -> Interval:
+    return intervals(evaluation, replicates=REPLICATES)["AP"]
 
 
 def explain(scorer: Scorer, *, on_effect: Callable[[Effect], None] = lambda _: None) -> Explanation:
@@ -168,7 +180,7 @@ def explain(scorer: Scorer, *, on_effect: Callable[[Effect], None] = lambda _: N
     for cause in causes_of(scorer.collector.base, "heads"):
         effects.append(scorer.effect([cause]))
         on_effect(effects[-1])
-    return Explanation(base, intervals(scorer.base)["AP"], tuple(effects), {})
+    return Explanation(base, tuple(effects), {})
 
 
 def sample_of(dataset: Dataset, image_ids: Iterable[int], count: int) -> tuple[int, ...]:
@@ -290,10 +302,11 @@ def diagnose(scorer: Scorer, explanation: Explanation, mine: float) -> Diagnosis
     base = explanation.base
     suspects = [_suspect(one, base, mine) for one in (base, *felt)]
     suspects.sort(key=lambda one: (len(one.effect.causes), one.distance))
-    spread = explanation.interval.width / 2
     fitting = tuple(one for one in suspects if one.distance <= SAME + _slack(one.effect))
     possible = tuple(
-        one for one in suspects if one not in fitting and one.distance <= SAME + spread
+        one
+        for one in suspects
+        if one not in fitting and one.distance <= SAME + one.effect.interval.width / 2
     )
     nearest = min(suspects, key=lambda one: one.distance)
     return Diagnosis(mine, fitting, possible, nearest, near(mine, SAME))
@@ -306,7 +319,7 @@ def _suspect(effect: Effect, base: Effect, mine: float) -> Suspect:
 
 def _slack(effect: Effect) -> float:
     """How uncertain an effect on all images is that was measured on a sample."""
-    return effect.interval.width / 2 if effect.sampled and effect.interval else 0.0
+    return effect.moved.width / 2 if effect.sampled and effect.moved else 0.0
 
 
 def _promising(

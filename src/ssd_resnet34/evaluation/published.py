@@ -50,7 +50,7 @@ PUBLISHED: Final = (
     Published(
         0.226, "reference with a repaired NMS (#857)", "graph not stated; TensorFlow lineage?"
     ),
-    Published(0.2276, "TensorFlow graph, NHWC, highest", "another network: TensorFlow lineage"),
+    Published(0.22761, "TensorFlow graph, NHWC, highest", "another network: TensorFlow lineage"),
 )
 """In ascending order."""
 
