@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import torch
 from torch import nn
-from torch.autograd import DeviceType
 
 from ssd_resnet34 import Detector, SSDResNet34, artifact, session
 from ssd_resnet34.benchmarking import device_rates, rates
@@ -225,7 +224,7 @@ def profile(setting: Setting, precision: Precision, rows: int = 20) -> list[dict
     spent = [
         (event.self_device_time_total if on_card else event.self_cpu_time_total, event)
         for event in recorded.key_averages()
-        if (event.device_type == DeviceType.CUDA) == on_card
+        if (event.device_type.name == "CUDA") == on_card
     ]
     total = sum(time for time, _ in spent) or 1
     spent.sort(key=lambda one: -one[0])

@@ -76,6 +76,16 @@ def test_the_name_is_the_records_the_files_or_the_hash_of_the_bytes(tmp_path: Pa
     assert SSDResNet34(fake_onnx()).name == f"sha256:{digest[:12]}"
 
 
+def test_the_name_of_bytes_is_worked_out_once_not_for_every_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Hashing 80 MB takes as long as decoding four images."""
+    model = SSDResNet34(fake_onnx())
+    first = model.name
+    monkeypatch.setattr(hashlib, "sha256", None)
+    assert model.name == first
+
+
 # ---------------------------------------------------------------- precisions
 
 

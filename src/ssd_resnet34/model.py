@@ -36,9 +36,9 @@ class SSDResNet34:
     Args:
         weights: a record (``"embedded"``, ``"mlcommons"``, … see ``ssd-resnet34 weights list``),
             a weights file or an artifact (path or bytes).
-        precision: what ``enf`` holds: ``"int8"``, ``"fp32"``, ``"bf16"`` (an fp32 artifact that
-            sessions run in bfloat16), or ``"auto"``: int8 where the weights come with activation
-            ranges and this CPU has 8-bit dot products, else float.
+        precision: what ``enf`` holds: ``"int8"``, ``"fp32"``, ``"bf16"`` or ``"fp16"`` (an fp32
+            artifact that sessions run in that half), or ``"auto"``: int8 where the weights come
+            with activation ranges and this CPU has 8-bit dot products, else float.
         ranges: activation ranges for int8: a YAML file (``ssd-resnet34 compile --save-ranges``) or
             a mapping tensor -> (lowest, highest). The embedded weights come with theirs.
 
@@ -72,7 +72,7 @@ class SSDResNet34:
     def __repr__(self) -> str:
         return f"SSDResNet34(weights={self.name!r}, precision={self.precision!r})"
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The record's name or the file's, for reports."""
         if isinstance(self.weights, bytes):

@@ -92,8 +92,9 @@ def bench(
 
     --tune times streams of the baseline; what is fastest, later sessions use by themselves.
 
-    Exit code 1 if a configuration or a part fails; the others are still measured and shown. One
-    that cannot be had here is a row that says why.
+    Exit code 1 if a configuration or a part fails; the others are shown.
+
+    A configuration that cannot be had here is a row that says why.
     """
     wanted = runs.parse(configs)
     chosen = None if baseline is None else _one(baseline)

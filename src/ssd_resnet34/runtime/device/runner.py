@@ -63,6 +63,9 @@ class DeviceRunner:
             self._priors = torch.from_numpy(priors(contract).copy()).to(self._device).double()
             for _ in range(streams):
                 self._lanes.put(_stream(self._device))
+            if self._device.type == "cuda":
+                # The weights were moved on the default stream, for which the lanes do not wait.
+                torch.cuda.synchronize(self._device)
 
     def run(self, tensor: Array) -> list[Array]:
         """Heads of float32 [N, 3, 1200, 1200]: twelve float32 arrays in contract order."""
