@@ -67,6 +67,12 @@ PARTS: Final = (
     Part("scoring", "average precision against plain pycocotools", ("benchmarks.scoring",)),
     Part("interval", "of average precision, against the real spread", ("benchmarks.interval",)),
     Part("evaluating", "`eval` against `detect`", ("benchmarks.evaluating",)),
+    Part("batch", "worker processes and rows against a plain stream", ("benchmarks.batch",)),
+    Part(
+        "capacity",
+        "a hundred million images over a thousand workers, simulated",
+        ("benchmarks.capacity",),
+    ),
     Part("startup", "import, and `detect` beyond its network", ("benchmarks.startup",)),
 )
 

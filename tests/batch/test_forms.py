@@ -60,6 +60,9 @@ def test_any_rows_come_back_and_give_the_same_bytes_again(format: str, given_: l
     for one, other in zip(back, given_, strict=True):
         assert one.found == other.found
     assert form.encode(back, {"ssd_resnet34": "x"}) == data
+    numbered = [replace(one, id=n) for n, one in enumerate(given_, 7)]
+    uris = [one.uri for one in given_]
+    assert form.check(form.encode(numbered, {}), uris, 7) == Summary.of(given_)
 
 
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])
@@ -72,6 +75,9 @@ def test_bytes_of_another_kind_are_refused(format: str) -> None:
             FORMS[format].decode(data)
     with pytest.raises(FormError):
         FORMS[format].decode(timings_to_parquet([Timing(1)]))
+    for uris, first in ((["a", "b"], 1), (["a"], 1), (["a", "a"], 2)):
+        with pytest.raises(FormError, match="not those of the manifest"):
+            FORMS[format].check(whole, uris, first)
 
 
 def test_timings_come_back() -> None:

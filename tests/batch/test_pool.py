@@ -1,6 +1,5 @@
 """Workers that crash, hang, swell or fail: one input is lost at most, and it is told."""
 
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -48,17 +47,20 @@ def test_a_picture_that_kills_its_worker_each_time_is_one_error_row(
     assert rows[3].fingerprint == rows[1].fingerprint
 
 
-def test_a_picture_that_hangs_or_swells_is_ended_and_told(tmp_path: Path, artifact: Path) -> None:
-    shades = [10, poison_engine.HANGS, 20, poison_engine.SWELLS, 30]
-    care = Care(timeout=2.0, memory=700 << 20)
-    began = time.monotonic()
-    with Pool(Job(str(artifact), "poison", patience=HASTY), care) as pool:
-        rows = run(pool, tasks(tmp_path, shades))
-    errors = {id: row.error for id, row in rows.items() if row.error}
-    assert errors == {2: "timed_out", 4: "out_of_memory"}
+def test_a_picture_that_hangs_is_ended_and_told(tmp_path: Path, artifact: Path) -> None:
+    todo = tasks(tmp_path, [10, poison_engine.HANGS, 20, 30])
+    with Pool(Job(str(artifact), "poison", patience=HASTY), Care(timeout=2.0)) as pool:
+        rows = run(pool, todo)
+    assert {id: row.error for id, row in rows.items() if row.error} == {2: "timed_out"}
     assert "not done in 2 s" in (rows[2].message or "")
-    assert "700 MiB" in (rows[4].message or "")
-    assert time.monotonic() - began < 120  # bounded: two tries of each, and four workers
+
+
+def test_a_picture_that_swells_is_ended_and_told(tmp_path: Path, artifact: Path) -> None:
+    todo = tasks(tmp_path, [10, poison_engine.SWELLS, 20])
+    with Pool(Job(str(artifact), "poison", patience=HASTY), Care(memory=700 << 20)) as pool:
+        rows = run(pool, todo)
+    assert {id: row.error for id, row in rows.items() if row.error} == {2: "out_of_memory"}
+    assert "700 MiB" in (rows[2].message or "")
 
 
 def test_two_workers_share_the_work_and_one_slow_input_holds_up_few(
@@ -72,7 +74,7 @@ def test_two_workers_share_the_work_and_one_slow_input_holds_up_few(
             began.append(task.id)
             yield task
 
-    with Pool(Job(str(artifact), "poison", patience=HASTY), Care(2, timeout=3.0)) as pool:
+    with Pool(Job(str(artifact), "poison", patience=HASTY), Care(2, timeout=4.0)) as pool:
         seen = []
         for done in pool.run(watched(), ahead=6):
             seen.append(done.row.id)

@@ -52,9 +52,8 @@ def reconcile(place: Place, manifest: Manifest) -> Summary:
         )
     summary = Summary()
     faults = []
-    for found in overlapped(
-        partial(_summarised, place, manifest), range(plan.shards), shards.READERS
-    ):
+    work = partial(shards.check, place, manifest)
+    for found in overlapped(work, range(plan.shards), place.readers):
         if isinstance(found, Fault):
             faults.append(found)
         else:
@@ -66,8 +65,3 @@ def reconcile(place: Place, manifest: Manifest) -> Summary:
             f"{plan.shards} shards differ from the manifest); run again to mend them"
         )
     return summary
-
-
-def _summarised(place: Place, manifest: Manifest, shard: int) -> Summary | Fault:
-    rows = shards.read(place, manifest, shard)
-    return rows if isinstance(rows, Fault) else Summary.of(rows)

@@ -7,11 +7,12 @@ from ..errors import MissingExtra
 
 
 def arrow() -> Any:
-    """The module ``pyarrow``.
+    """The module ``pyarrow``, with ``pyarrow.compute``.
 
     Raises:
         MissingExtra: not installed.
     """
+    _module("pyarrow.compute")
     return _module("pyarrow")
 
 

@@ -31,6 +31,11 @@ class Place(Protocol):
     """A folder of files that are read and written whole."""
 
     @property
+    def readers(self) -> int:
+        """Files worth reading at a time: a store answers late, but answers many."""
+        ...
+
+    @property
     def name(self) -> str:
         """As people and other programs call it."""
         ...
@@ -100,6 +105,8 @@ def open_place(target: str, patience: Patience = DEFAULT_PATIENCE) -> Place:
 
 class LocalPlace:
     """A folder: temporary file, fsync, rename, fsync of the folder."""
+
+    readers = 8
 
     def __init__(self, root: Path, patience: Patience = DEFAULT_PATIENCE) -> None:
         self.root, self.patience = root, patience
@@ -182,6 +189,8 @@ class LocalPlace:
 
 class StorePlace:
     """A prefix of an object store: one PUT of finished bytes."""
+
+    readers = 64
 
     def __init__(
         self, files: Any, prefix: str, name: str, patience: Patience = DEFAULT_PATIENCE

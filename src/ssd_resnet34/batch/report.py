@@ -83,7 +83,7 @@ def read_through(place: Place, plan: Plan, on_shard: Callable[[], None] = lambda
     def one(shard: int) -> tuple[list[Row] | shards.Fault, Any]:
         return shards.read(place, manifest, shard), columns(shards.read_timings(place, shard))
 
-    for rows, table in overlapped(one, range(plan.shards), shards.READERS):
+    for rows, table in overlapped(one, range(plan.shards), place.readers):
         on_shard()
         if isinstance(rows, shards.Fault):
             missing += 1

@@ -214,18 +214,19 @@ def _remaining(
         )
     todo: dict[int, Sequence[Row]] = dict.fromkeys(range(plan.shards), ())
     resumed = 0
-    reads = overlapped(partial(shards.read, place, manifest), found, shards.READERS)
-    for shard, rows in zip(found, reads, strict=True):
-        if isinstance(rows, Fault):
-            watcher.note(f"{shards.name_of(plan, shard)} is done again: {rows.reason}")
+    checks = overlapped(partial(shards.check, place, manifest), found, place.readers)
+    for shard, summary in zip(found, checks, strict=True):
+        if isinstance(summary, Fault):
+            watcher.note(f"{shards.name_of(plan, shard)} is done again: {summary.reason}")
             continue
-        others = {row.fingerprint for row in rows} - {ready.fingerprint}
+        others = set(summary.fingerprints) - {ready.fingerprint}
         if others and not rules.force:
             raise models.conflict(place, others.pop(), ready)
-        keep = [row for row in rows if row.error is None] if rules.retry_errors else rows
-        resumed += len(keep)
-        if len(keep) == len(rows):
-            del todo[shard]
+        if rules.retry_errors and summary.errors:
+            rows = shards.read(place, manifest, shard)
+            todo[shard] = [] if isinstance(rows, Fault) else [row for row in rows if not row.error]
+            resumed += len(todo[shard])
         else:
-            todo[shard] = keep
+            resumed += summary.rows
+            del todo[shard]
     return todo, resumed

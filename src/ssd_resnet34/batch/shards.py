@@ -6,15 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .forms import FORMS, FormError, timings_from_parquet, timings_to_parquet
+from .forms import FORMS, OTHER_INPUTS, FormError, timings_from_parquet, timings_to_parquet
 from .manifest import Manifest, Plan
 from .place import Place
-from .rows import Row, Timing
+from .rows import Row, Summary, Timing
 
 TIMINGS: Final = "_timings"
 
-READERS: Final = 8
-"""Shards that are read at a time, where all of them are: a store answers slowly, not seldom."""
 
 _NAME: Final = re.compile(r"part-(\d{6,})\.(?:parquet|jsonl)")
 
@@ -52,8 +50,8 @@ class Fault:
     reason: str
 
 
-def read(place: Place, manifest: Manifest, shard: int) -> list[Row] | Fault:
-    """The rows of a committed shard, if they are exactly those of the manifest, in order.
+def check(place: Place, manifest: Manifest, shard: int) -> Summary | Fault:
+    """Counts of a committed shard, if its rows are exactly those of the manifest, in order.
 
     Raises:
         ManifestError, OutputError: the manifest or the place cannot be read.
@@ -61,19 +59,29 @@ def read(place: Place, manifest: Manifest, shard: int) -> list[Row] | Fault:
     plan = manifest.plan
     try:
         data = place.read(name_of(plan, shard))
+        uris = [one.uri for one in manifest.shard(shard)]
+        return FORMS[plan.format].check(data, uris, plan.first_id(shard))
     except FileNotFoundError:
         return Fault(shard, "missing")
-    try:
-        rows = FORMS[plan.format].decode(data)
     except FormError as error:
         return Fault(shard, str(error))
-    inputs = manifest.shard(shard)
-    first = plan.first_id(shard)
-    if [(row.id, row.uri) for row in rows] != [
-        (first + n, one.uri) for n, one in enumerate(inputs)
-    ]:
-        return Fault(shard, "its inputs are not those of the manifest")
-    return rows
+
+
+def read(place: Place, manifest: Manifest, shard: int) -> list[Row] | Fault:
+    """The rows of a committed shard, under the same condition.
+
+    Raises:
+        ManifestError, OutputError: the manifest or the place cannot be read.
+    """
+    plan = manifest.plan
+    try:
+        rows = FORMS[plan.format].decode(place.read(name_of(plan, shard)))
+    except FileNotFoundError:
+        return Fault(shard, "missing")
+    except FormError as error:
+        return Fault(shard, str(error))
+    planned = [(id, one.uri) for id, one in enumerate(manifest.shard(shard), plan.first_id(shard))]
+    return rows if [(row.id, row.uri) for row in rows] == planned else Fault(shard, OTHER_INPUTS)
 
 
 def commit(

@@ -22,7 +22,9 @@ from ..detector import Detector, Options
 from ..errors import ImageError, SSDResNet34Error, WorkerFailed
 from ..runtime.engines import version_of
 from ..runtime.session import EngineLike
+from ..vision.detections import Detections
 from ..vision.images import Image, Limits, decode
+from .gathering import Gathering
 from .patience import DEFAULT_PATIENCE, Patience
 from .reading import read
 from .rows import INTERNAL_ERROR, OUT_OF_MEMORY, Row, Timing
@@ -117,7 +119,10 @@ def describe(running: Detector) -> Ready:
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
         facts=text,
         summary=session.summary().splitlines()[-1],
-        depth=session.streams + 1,
+        # On a GPU: a batch for each stream, one that gathers, and images that threads decode.
+        depth=session.threads + (session.streams + 1) * session.batch
+        if session.whole_road
+        else session.streams + 1,
     )
 
 
@@ -128,6 +133,10 @@ class Detecting:
         self.job = job
         self.detector = job.load()
         self.ready = describe(self.detector)
+        session = self.detector.session
+        self._gathering = (
+            Gathering(self.detector, session.batch, session.streams) if session.whole_road else None
+        )
 
     def __call__(self, task: Task) -> Done:
         """The row of an input. No exception of a single input leaves it."""
@@ -140,7 +149,7 @@ class Detecting:
             image = decode(_named(data, task.input.uri), limits=self.job.limits)
             del data
             marks.append(time.perf_counter())
-            found = self.detector(Image(image.pixels, task.input.uri))
+            found = self._find(Image(image.pixels, task.input.uri))
             marks.append(time.perf_counter())
         except ImageError as refused:
             error, message = refused.code, str(refused)
@@ -164,8 +173,13 @@ class Detecting:
         times = dict(zip(("read", "decode", "detect"), spans, strict=False))
         return Done(row, Timing(task.id, **times, attempts=task.attempt, ended=time.time()))
 
+    def _find(self, image: Image) -> Detections:
+        return self.detector(image) if self._gathering is None else self._gathering(image)
+
     def close(self) -> None:
         """Release the network."""
+        if self._gathering is not None:
+            self._gathering.close()
         self.detector.close()
 
 
