@@ -15,7 +15,7 @@ from ssd_resnet34.serving.worker import Worker
 from ssd_resnet34.vision.images import Limits
 
 CONFIG = WorkerConfig("fake.onnx", "fake", "cpu", "fp32", 1, Limits())
-STARTED = Started(COCO, "fake.onnx", "fake", "fp32", "cpu", 1, 0.01, "summary")
+STARTED = Started(COCO, "fake.onnx", "fake", "fp32", "cpu", 1, 1, 2, 0.01, "summary")
 
 
 class Scripted:
@@ -89,7 +89,7 @@ class Inline:
 
     def _run(self) -> None:
         with load(fake_onnx(), engine=self.engine, limits=self._config.images) as detector:
-            Worker(_Pipe(self), detector, self._config.slots).serve()  # type: ignore[arg-type]
+            Worker(_Pipe(self), detector).serve()  # type: ignore[arg-type]
 
     def report(self, report: Report) -> None:
         self._loop.call_soon_threadsafe(self._on_report, report)

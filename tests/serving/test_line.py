@@ -12,20 +12,20 @@ def ticket(alone: bool = False) -> Ticket:
     return Ticket(Detect(b"x", "", Selection(), "json"), alone)
 
 
-def line(seconds: float = 1.0, deadline: float = 5.0, workers: int = 1) -> Line:
-    made = Line(deadline, workers)
+def line(seconds: float = 1.0, deadline: float = 5.0, lanes: int = 1) -> Line:
+    made = Line(deadline, lanes)
     made.measured(seconds)
     return made
 
 
 def test_the_room_is_what_can_be_answered_in_time() -> None:
     assert line(1.0, 5.0).capacity == 5
-    assert line(0.9, 5.0, workers=2).capacity == 10
-    assert line(9.0, 5.0, workers=2).capacity == 2, "a worker always takes one"
+    assert line(0.9, 5.0, lanes=2).capacity == 10
+    assert line(9.0, 5.0, lanes=2).capacity == 2, "a lane always takes one"
 
 
 def test_a_full_line_refuses_and_says_when_to_come_back() -> None:
-    full = line(2.0, 10.0, workers=2)
+    full = line(2.0, 10.0, lanes=2)
     full.enter([ticket() for _ in range(9)])
     with pytest.raises(Refused) as error:
         full.enter([ticket(), ticket()])

@@ -264,17 +264,19 @@ def test_a_drain_lets_nobody_in_and_waits_for_those_inside() -> None:
             assert not drain.done()
             processes[0].finish(processes[0].orders[n])
         await asyncio.gather(*inside)
-        assert await drain
+        await drain
+        assert pool.abandon() == 0
 
     play(scenario)
 
 
-def test_a_drain_gives_up_after_its_time() -> None:
+def test_a_drain_gives_up_after_its_time_and_tells_those_inside() -> None:
     async def scenario(pool: Pool, processes: list[Scripted]) -> None:
         work = run(pool, b"a")
         await until(lambda: pool.line.inside == 1)
-        assert not await pool.drain()
-        work.cancel()
+        await pool.drain()
+        assert pool.abandon() == 1
+        assert (await refusal(work)).status == 503
 
     play(scenario, drain_seconds=0.02)
 

@@ -5,7 +5,7 @@ Pure bookkeeping, without clocks, processes or an event loop.
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -32,8 +32,10 @@ class Ticket:
 class Line:
     """Tickets, waiting and running, no more than can be answered within ``deadline`` seconds."""
 
-    def __init__(self, deadline: float, workers: int) -> None:
-        self._deadline, self._workers = deadline, workers
+    def __init__(self, deadline: float, lanes: int) -> None:
+        self._deadline = deadline
+        self.lanes = lanes
+        """Tasks that the workers finish at the same time: workers × streams."""
         self._waiting: deque[Ticket] = deque()
         self._running: set[Ticket] = set()
         self.service: float | None = None
@@ -41,10 +43,10 @@ class Line:
 
     @property
     def capacity(self) -> int:
-        """Tickets inside at most: deadline ÷ service time, for each worker, at least one."""
+        """Tickets inside at most: deadline ÷ service time, for each lane, at least one."""
         if self.service is None:
             return _FIRST
-        return max(1, math.floor(self._deadline / max(self.service, 1e-4))) * self._workers
+        return max(1, math.floor(self._deadline / max(self.service, 1e-4))) * self.lanes
 
     @property
     def inside(self) -> int:
@@ -55,12 +57,16 @@ class Line:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    def __iter__(self) -> Iterator[Ticket]:
+        """Everybody inside."""
+        return iter((*self._waiting, *self._running))
+
     def check(self, more: int = 1) -> None:
         """Raises:
         Refused: there is no room for ``more`` tickets; says when there will be.
         """
         if self.inside + more > self.capacity:
-            ahead = min(self.inside, self.capacity) * (self.service or 0.1) / self._workers
+            ahead = min(self.inside, self.capacity) * (self.service or 0.1) / self.lanes
             raise Refused(
                 "overloaded",
                 f"{self.inside} requests are in the queue, as many as can be answered in "

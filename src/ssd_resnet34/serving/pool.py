@@ -41,6 +41,7 @@ class _Seat:
 
     process: Process | None = None
     ready: bool = False
+    slots: int = 1
     running: dict[int, Ticket] = field(default_factory=dict)
     guards: dict[int, asyncio.TimerHandle] = field(default_factory=dict)
 
@@ -158,7 +159,7 @@ class Pool:
 
     def _has_room(self, seat: _Seat) -> bool:
         shared = not any(ticket.alone for ticket in seat.running.values())
-        return seat.ready and shared and len(seat.running) < self._config.slots
+        return seat.ready and shared and len(seat.running) < seat.slots
 
     def _hand_over(self, ticket: Ticket, seat: _Seat) -> None:
         process = seat.process
@@ -191,8 +192,9 @@ class Pool:
     def _on_report(self, seat: _Seat, report: Report) -> None:
         match report:
             case Started():
-                seat.ready = True
+                seat.ready, seat.slots = True, report.slots
                 self.facts = report
+                self.line.lanes = report.streams * len(self._seats)
                 self.line.measured(report.seconds)
                 _LOG.info("worker ready: %.3f s an image", report.seconds)
             case CannotStart():
@@ -251,14 +253,20 @@ class Pool:
             self.failed.set_exception(error)
             self.failed.exception()  # whoever waits for it sees it all the same
 
-    async def drain(self) -> bool:
-        """Let in nobody else, wait for those inside; whether all were answered in time."""
+    async def drain(self) -> None:
+        """Let in nobody else, and wait for those inside as long as the limits allow."""
         self.draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.drain_seconds):
                 while self.line.inside and not self.failed.done():
                     await asyncio.sleep(0.02)
-        return not self.line.inside
+
+    def abandon(self) -> int:
+        """Answer everybody inside that the server stops; how many there were."""
+        lost = [ticket for ticket in self.line if not ticket.outcome.done()]
+        for ticket in lost:
+            ticket.outcome.set_exception(Refused("not_ready", "the server was stopped"))
+        return len(lost)
 
     async def stop(self) -> None:
         """End every worker. What still runs is lost."""

@@ -106,15 +106,15 @@ async def _serve(
     announced = asyncio.create_task(_announce(pool, _address(listener), on_ready))
     try:
         await asyncio.wait((serving, stopped, pool.failed), return_when=asyncio.FIRST_COMPLETED)
-        finished = True
         if not pool.failed.done():
-            finished = await _drained(pool, server)
+            await _drained(pool, server)
+        lost = pool.abandon()
         if pool.failed.done():
             pool.failed.result()  # raises
-        if not finished:
+        if lost:
             raise ServerError(
-                f"{pool.line.inside} requests were not answered within {limits.drain_seconds:g} s "
-                "of shutting down"
+                f"{lost} requests were not answered; give them {limits.drain_seconds:g} s and no "
+                "second signal"
             )
     finally:
         announced.cancel()
@@ -124,17 +124,14 @@ async def _serve(
         await pool.stop()
 
 
-async def _drained(pool: Pool, server: "_Server") -> bool:
-    """Wait for accepted requests; a second signal ends the wait."""
+async def _drained(pool: Pool, server: "_Server") -> None:
+    """Let in nobody else and wait for accepted requests; a second signal ends the wait."""
     _LOG.info("shutting down: %d requests to finish", pool.line.inside)
     drain = asyncio.create_task(pool.drain())
     forced = asyncio.create_task(server.forced.wait())
     await asyncio.wait((drain, forced), return_when=asyncio.FIRST_COMPLETED)
     forced.cancel()
-    if drain.done():
-        return drain.result()
     drain.cancel()
-    return False
 
 
 async def _announce(pool: Pool, address: str, on_ready: Callable[[str, Started], None]) -> None:

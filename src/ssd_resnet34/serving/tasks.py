@@ -25,8 +25,6 @@ class WorkerConfig:
     precision: str
     threads: int | None
     images: Limits
-    slots: int = 2
-    """Tasks at the same time: while the network runs one, another is decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,11 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The worker is ready; what runs in it. ``seconds`` one image takes."""
+    """The worker is ready; what runs in it.
+
+    ``seconds`` one image takes, ``streams`` of them at the same time. ``slots`` are tasks at the
+    same time: while the network runs one, another is decoded.
+    """
 
     contract: Contract
     model: str
@@ -95,6 +97,8 @@ class Started:
     precision: Precision
     device: str
     threads: int
+    streams: int
+    slots: int
     seconds: float
     summary: str
 

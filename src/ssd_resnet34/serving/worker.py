@@ -25,6 +25,7 @@ from ..runtime.tensors import IMAGE_SHAPE
 from ..vision.detections import Detections
 from ..vision.draw import draw
 from ..vision.images import Image, decode
+from ..vision.postprocess import rules
 from . import inference
 from .inference import WantedOutput
 from .options import Selection
@@ -69,7 +70,7 @@ def main(pipe: "Connection[Any, Any]", config: WorkerConfig) -> None:
         pipe.send(CannotStart(type(error).__name__, str(error)))
         return
     with detector:
-        Worker(pipe, detector, config.slots).serve()
+        Worker(pipe, detector).serve()
 
 
 class Cancelled(Exception):
@@ -94,12 +95,17 @@ class Stopwatch:
 
 
 class Worker:
-    """Runs orders in ``slots`` threads; one pipe in, one out."""
+    """Runs orders in threads; one pipe in, one out."""
 
-    def __init__(self, pipe: "Connection[Any, Any]", detector: Detector, slots: int) -> None:
-        self._pipe, self._detector, self._slots = pipe, detector, slots
+    def __init__(self, pipe: "Connection[Any, Any]", detector: Detector) -> None:
+        self._pipe, self._detector = pipe, detector
+        session = detector.session
+        # As ``Detector.stream`` does: next to each run one more thread that decodes; where a
+        # device has the whole road, its host only decodes.
+        beside = session.threads if session.whole_road else 1
+        self._slots = session.streams + beside
         self._sending = threading.Lock()
-        self._network = threading.Semaphore(detector.session.streams)
+        self._network = threading.Semaphore(session.streams)
         self._running: dict[int, Stopwatch] = {}
 
     def serve(self) -> None:
@@ -132,6 +138,8 @@ class Worker:
             session.precision,
             session.device,
             session.threads,
+            session.streams,
+            self._slots,
             sum(watch.seconds.values()),
             session.summary(),
         )
@@ -185,6 +193,13 @@ class Worker:
     def _detect(self, image: Image, selection: Selection, watch: Stopwatch) -> Detections:
         """What ``Detector`` does, with a look at the clock and this request's selection."""
         model, session = self._detector.model, self._detector.session
+        if session.whole_road:
+            chosen = rules(
+                selection.score_threshold, classes=selection.classes, contract=session.contract
+            )
+            with self._turn(watch), watch.stage("network"):
+                (found,) = session.detect([image], chosen, clip=True, model=model.name)
+            return found
         with watch.stage("preprocess"):
             inputs = model.preprocess(image)
         with self._turn(watch), watch.stage("network"):
