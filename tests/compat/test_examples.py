@@ -10,6 +10,7 @@ import pytest
 from fake_engine import FakeEngine
 from fake_network import DETECTIONS
 from furiosa.models.vision.postprocess import ObjectDetectionResult
+from ssd_resnet34 import SSDResNet34, session
 
 PAGE = """
 from furiosa.models.vision import SSDResNet34
@@ -231,3 +232,24 @@ def test_the_page_needs_no_contexts_and_gets_pixels_of_the_picture(
     bare = names["resnet34"].postprocess(list(names["output"]))
     first, scaled = names["results"][0][0].boundingbox, bare[0][0].boundingbox
     assert np.allclose(list(scaled), np.array(list(first)) / (64, 48, 64, 48) * 1200, rtol=1e-5)
+
+
+@pytest.mark.proof
+def test_the_page_finds_what_the_core_finds_with_the_embedded_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's snippet, word for word, on real weights and a real engine."""
+    scene = Path(__file__).resolve().parents[2] / "samples" / "scene.png"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tests" / "assets").mkdir(parents=True)
+    (tmp_path / "tests" / "assets" / "cat.jpg").write_bytes(scene.read_bytes())
+    monkeypatch.setenv("SSD_RESNET34_FURIOSA_RELEASE", "0.8")  # the page's: floats
+    names: dict[str, Any] = {}
+    exec(PAGE, names)
+    native = SSDResNet34(precision="int8")
+    with session.create(native.enf) as sess:
+        (wanted,) = native.postprocess(sess.run(native.preprocess(scene)), nms="mlperf")
+    (found,) = names["results"]
+    assert len(wanted) > 20
+    assert [one.score for one in found[::-1]] == [one.score for one in wanted]
+    assert [list(one.boundingbox) for one in found[::-1]] == [list(one.box) for one in wanted]

@@ -106,7 +106,8 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
     broken.write_bytes(b"\xff\xd8\xff\xe0" + b"\0" * 100)
     with pytest.raises((CorruptImage, ImageError)):
         PRE()(str(broken))
-    for wrong in ([], (), np.zeros((0, 4, 4, 3), np.uint8)):
+    nothing: list[Any] = [[], (), np.zeros((0, 4, 4, 3), np.uint8)]
+    for wrong in nothing:
         with pytest.raises(ValueError, match="at least one"):
             PRE()(wrong)
     with pytest.raises(ValueError, match="uint8"):

@@ -66,7 +66,7 @@ def test_what_preprocess_gave_is_taken_whole(engine: FakeEngine, cat: Path) -> N
     inputs = model.preprocess(str(cat))
     with session.create(model) as sess, sync.create_runner(model.model_source()) as runner:
         assert sess.run(inputs).numpy().contexts == (inputs.contexts[0],)
-        assert runner.run(inputs).contexts == (inputs.contexts[0],)  # type: ignore[attr-defined]
+        assert runner.run(inputs).contexts == (inputs.contexts[0],)
         # And by the sessions and preprocessing of the core.
         assert sess.run(model.native.preprocess(cat)).contexts[0].width == 64
     with core.create(fake_onnx()) as native:
@@ -417,9 +417,9 @@ def test_an_option_without_meaning_is_refused_with_a_reason(
 
 def test_options_of_sessions_alone(engine: FakeEngine) -> None:
     with pytest.raises(errors.InvalidSessionOption, match="compiler_hints"):
-        session.create(fake_onnx(), compiler_hints="yes")  # type: ignore[arg-type]
+        session.create(fake_onnx(), compiler_hints="yes")
     with pytest.raises(errors.InvalidSessionOption, match="context_ty"):
-        session.create_async(fake_onnx(), context_ty=5)  # type: ignore[arg-type]
+        session.create_async(fake_onnx(), context_ty=5)
     for size in (0, 2**31, -1, 1.5, True):
         for name in ("input_queue_size", "output_queue_size"):
             with pytest.raises(errors.InvalidSessionOption, match=name):
@@ -480,7 +480,12 @@ def test_what_is_no_artifact_is_read_as_weights(
     path = tmp_path / "resnet34-ssd1200.onnx"
     path.write_bytes(b"a published graph")
     seen: list[Any] = []
-    monkeypatch.setattr("ssd_resnet34.weights.load", lambda one: seen.append(one) or fake_onnx())
+
+    def load(weights: Any) -> bytes:
+        seen.append(weights)
+        return fake_onnx()
+
+    monkeypatch.setattr("ssd_resnet34.weights.load", load)
     with session.create(path) as sess:
         assert sess.output(11).shape == (1, 16, 3, 3)
     assert seen == [path]

@@ -143,10 +143,10 @@ def bench(
         complain(f"{paths[0]}")
         raise typer.Exit(FAILED)
     chosen = SSDResNet34(postprocessor_type=postprocess or Platform.RUST)
-    if verbose:
-        logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.INFO)
-    network = Network(chosen.model_source(), devices, None, None, None, compiler_hints=verbose)
+    network = Network(chosen.model_source(), devices, None, None, None)
     with Runner(network) as runner:
+        if verbose:
+            complain(network.choice, "detail")
         print(_bench.opening(len(paths)), flush=True)
         with progress("images", len(paths), quiet=False, at_end=True) as ticker:
             times = _bench.measure(chosen, runner, paths, ticker.advance)

@@ -103,7 +103,12 @@ class Network:
         self.contract = self._session.contract
         self.model = _described(self.contract, batch, self._session.precision)
         if compiler_hints:
-            _LOG.info("%s", self._session.summary().splitlines()[-1])
+            _LOG.info("%s", self.choice)
+
+    @property
+    def choice(self) -> str:
+        """Engine, precision and why, device, threads."""
+        return self._session.summary().splitlines()[-1]
 
     def read(self, inputs: Any, *, any_iterable: bool = False) -> Request:
         """The checked input of one run.

@@ -18,6 +18,9 @@ from typing import Any, Final
 
 from .errors import InternalError, QueueWaitTimeout, SessionClosed, SessionTerminated
 
+CLOSE_SECONDS: Final = 60.0
+"""How long closing waits for runs that have begun."""
+
 _Item = tuple[Any, Any]
 """(Context, request); on the way out (context, result or InternalError)."""
 
@@ -117,7 +120,7 @@ class Pipeline:
                 left = None if end is None else end - time.monotonic()
                 if left is not None and left <= 0:
                     raise QueueWaitTimeout(f"no result within {timeout:g} s; wait longer")
-                self._changed.wait(left)
+                self._changed.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
         if isinstance(result, InternalError):
             raise result
         return context, result
@@ -213,4 +216,4 @@ def _close_all() -> None:
     """A run must not go on while the interpreter is taken down around it."""
     for pipeline in list(_OPEN):
         pipeline.close_receiving()
-        pipeline.join()
+        pipeline.join(CLOSE_SECONDS)

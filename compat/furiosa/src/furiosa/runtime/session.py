@@ -167,7 +167,7 @@ class CompletionQueue(Described):
             InternalError: the engine failed on a request; ``context`` says which.
             RuntimeError: a negative timeout.
         """
-        if timeout is not None and timeout < 0:
+        if timeout is not None and not timeout >= 0:
             raise RuntimeError(f"timeout: {timeout} ms; give 0 or more, or None")
         context, heads = self._pipeline.recv(None if timeout is None else timeout / 1000)
         return context, self._network.arrays(heads)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ssd_resnet34.runtime.tensors import Outputs
 
 from ._network import Network, count
+from ._queue import CLOSE_SECONDS as CLOSE_SECONDS
 from ._queue import Pipeline
 from .errors import FuriosaRuntimeError, FuriosaRuntimeWarning, SessionClosed, SessionTerminated
 from .model import Model
@@ -44,9 +45,6 @@ TensorArray: TypeAlias = Any
 
 QUEUE_SIZE: Final = 128
 """Entries of a queue whose size is not given."""
-
-CLOSE_SECONDS: Final = 60.0
-"""How long ``close()`` waits for runs that have begun before it says False."""
 
 
 class _Closing:
