@@ -272,6 +272,8 @@ def test_a_partly_labelled_set_is_scored_on_what_it_labels(
             ["--predictions", "a", "--save-predictions", "b.json"],
             "--save-predictions has no effect",
         ),
+        (["--predictions", "a", "--explain"], "--explain has no effect with --predictions"),
+        (["--heads", "a", "--explain-inputs", "3"], "--explain-inputs has no effect with --heads"),
         (["--heads", "a", "--resize", "pillow"], "--resize has no effect with --heads"),
         (["--compare", "a", "b", "--nms", "mlperf"], "--nms has no effect with --compare"),
         (["--log-classes", "index"], "--log-classes has no effect with a run"),
@@ -343,3 +345,53 @@ def test_two_files_are_compared(
     found = loaded(run("eval", annotations, "--compare", *paths, "--json"))
     assert found["counts"]["only_a"] == len(DETECTIONS) * 4 - 8
     assert found["images"] == 4
+
+
+def causes(found: Any) -> dict[str, dict[str, Any]]:
+    return {one["causes"][0]["key"]: one for one in found["explanation"]["causes"]}
+
+
+def test_explain_measures_every_cause_in_one_run(evaluate: Evaluate) -> None:
+    """COCO's ids are the model's indices up to 11: of person, car and dog the last is lost."""
+    plain = loaded(evaluate("--json"))
+    found = loaded(evaluate("--json", "--explain"))
+    assert found["numbers"] == plain["numbers"]
+    assert found["explanation"]["diagnosis"] is None
+    measured = causes(found)
+    assert measured["contiguous-ids"]["AP"] == pytest.approx(2 / 3)
+    assert measured["x-y-swapped"]["AP"] < 1
+    assert measured["annotated-images"]["images"] == 3
+    assert "bgr" not in measured
+
+
+def test_a_number_from_elsewhere_is_explained(evaluate: Evaluate) -> None:
+    found = loaded(evaluate("--json", "--got", "66.7"))["explanation"]["diagnosis"]
+    assert found["mine"] == pytest.approx(0.667)
+    assert "contiguous-ids" in [one["causes"][0]["key"] for one in found["fitting"]]
+    shown = evaluate("--got", "0.667")
+    assert shown.code == 0
+    assert "contiguous ids as COCO's" in shown.out
+    assert evaluate("--got", "120").code == 2
+
+
+def test_explain_of_the_mlperf_set_can_go_back_to_all_images(evaluate: Evaluate) -> None:
+    found = loaded(evaluate("--json", "--explain", "--images", "mlperf"))
+    assert found["images"] == 3
+    assert causes(found)["all-images"]["images"] == 4
+
+
+def test_causes_before_the_network_run_again_on_a_sample(evaluate: Evaluate) -> None:
+    found = loaded(evaluate("--json", "--explain-inputs", "2", "--precision", "fp32"))
+    measured = causes(found)
+    assert {"bgr", "resize-pillow", "no-scaling"} <= set(measured)
+    assert measured["bgr"]["images"] == 2
+    assert {"bf16", "int8"} <= set(found["explanation"]["not_tried"])
+
+
+def test_kept_heads_are_explained_too(
+    run: Run, annotations: Path, tmp_path: Path, weights: Path
+) -> None:
+    for n in range(1, 5):
+        np.savez(tmp_path / f"{n:06d}.npz", *constant_heads())
+    options = ["--heads", tmp_path, "--weights", weights, "--explain", "--json"]
+    assert causes(loaded(run("eval", annotations, *options)))["contiguous-ids"]["change"] < 0

@@ -1,40 +1,30 @@
 """``ssd-resnet34 eval``: annotations and images in, average precision out."""
 
 import json
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
-from .. import detector as detectors
 from ..errors import UsageError
-from ..evaluation import comparing, comparison_page
 from ..evaluation import dataset as datasets
-from ..evaluation import report as reports
 from ..evaluation.accuracy_log import Numbering
-from ..evaluation.bootstrap import difference_intervals, intervals
+from ..evaluation.bootstrap import intervals
 from ..evaluation.coco import evaluate
-from ..evaluation.comparing import Side
-from ..evaluation.dataset import Dataset
-from ..evaluation.heads import HeadFiles
+from ..evaluation.collecting import collect, collection_key
+from ..evaluation.explaining import as_fraction, collector_for
 from ..evaluation.journal import Journal
-from ..evaluation.report import Setting
-from ..evaluation.running import Heads, Network, Settings, check_any, find, journal_key
+from ..evaluation.running import Settings, journal_key, run
 from ..files import check_target
-from ..model import SSDResNet34
-from ..vision.detections import Detections
-from ..vision.writers import STREAM_EXTENSIONS, extension_of, open_writer
-from . import comparison_report, eval_report
+from ..vision.writers import STREAM_EXTENSIONS, extension_of
+from . import eval_report, explain_report
 from .detect import SOME_REFUSED, Engine, Nms, Precision, Threads, Weights
-from .eval_inputs import Given, from_file, from_run
+from .eval_inputs import Go, Reasons, Way, explained, from_file, from_run
+from .eval_output import compare_files, save, write_report
 from .eval_report import Found
-from .info import platform_facts
 from .terminal import complain
 
 EXAMPLES: Final = """Examples:
@@ -46,6 +36,8 @@ ssd-resnet34 eval val.json val/ --precision int8 --report int8.html
 ssd-resnet34 eval val.json --predictions mlperf_log_accuracy.json
 
 ssd-resnet34 eval val.json --heads npz/ --nms mlperf --images mlperf
+
+ssd-resnet34 eval val.json val/ --explain --got 19.6
 """
 
 
@@ -75,8 +67,11 @@ _NUMBERINGS: Final[dict[LogClasses, Numbering]] = {
     LogClasses.by_index: "index",
 }
 
-_OF_SELECTION: Final = ("weights", "nms", "score_threshold", "top_k", "save_predictions")
-_OF_NETWORK: Final = ("engine", "precision", "device", "threads", "resize")
+_OF_HEADS: Final = (
+    "weights", "nms", "score_threshold", "top_k", "save_predictions", "explain", "got",
+)  # fmt: skip
+_OF_NETWORK: Final = ("engine", "precision", "device", "threads", "resize", "explain_inputs")
+"""Options that mean nothing without heads, and without a network."""
 
 
 def eval_(
@@ -128,6 +123,26 @@ def eval_(
         Path | None,
         typer.Option(metavar="FILE", help=f"Write them ({', '.join(STREAM_EXTENSIONS)})."),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="What each known cause changes in AP.")
+    ] = False,
+    got: Annotated[
+        float | None,
+        typer.Option(
+            metavar="AP",
+            help="One from elsewhere: name the causes that give it.",
+            show_default=False,
+        ),
+    ] = None,
+    explain_inputs: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            show_default=False,
+            help="Causes before the network as well, on N images: it runs again for each.",
+        ),
+    ] = 0,
     compare: Annotated[
         tuple[Path, Path] | None,
         typer.Option(
@@ -151,6 +166,8 @@ def eval_(
     Missing and damaged images are left out and named; the exit code is 3.
 
     A run that was stopped goes on where it was when it is started again.
+
+    --explain shows what each common mistake, and each choice, would change.
     """
     _check_options(context, images, predictions, heads, compare)
     for path in (save_predictions, report):
@@ -168,45 +185,53 @@ def eval_(
     numbering = _NUMBERINGS[log_classes] if log_classes else None
     if compare is not None:
         pair = [from_file(path, whole, dataset, numbering) for path in compare]
-        _compare(dataset, pair, report, images, as_json)
+        compare_files(dataset, pair, report, images, as_json)
+        if any(given.refused for given in pair):
+            raise typer.Exit(SOME_REFUSED)
         return
     settings = Settings(score_threshold=score_threshold, top_k=top_k, nms=nms.value)
+    mine = None if got is None else as_fraction(got)
+    way = Way(weights, engine, precision.value, device, threads, resize.value, settings)
     with ExitStack() as stack:
         journal: Journal | None = None
+        reasons: Reasons | None = None
+        go: Go
         if predictions is not None:
             given = from_file(predictions, whole, dataset, numbering)
+        elif explain or mine is not None or explain_inputs:
+            source = way.heads(dataset, images, heads, stack)
+            every: Literal["all", "annotated"]
+            every = "all" if image_set is Images.all else "annotated"
+            collector = collector_for(source.contract, way.recipe(source, every), source.name)
+            journal = stack.enter_context(Journal(collection_key(source, whole, collector)))
+            go = partial(collect, source, whole.images, collector, journal)
+            given = from_run(source, whole, dataset, settings, go, quiet)
+            reasons = explained(
+                way, source, collector, whole, given.category_ids, mine, explain_inputs, quiet
+            )
         else:
-            source: Heads
-            if heads is not None:
-                source = _heads(heads, weights, dataset)
-            else:
-                assert images is not None
-                check_any(lambda entry: find(images, entry["file_name"]), images, dataset)
-                detector = stack.enter_context(
-                    detectors.load(
-                        weights,
-                        engine=engine,
-                        device=device,
-                        precision=precision.value,
-                        threads=threads,
-                    )
-                )
-                source = Network(detector.model, detector.session, images, resize=resize.value)
+            source = way.heads(dataset, images, heads, stack)
             journal = stack.enter_context(Journal(journal_key(source, dataset, settings)))
-            given = from_run(source, dataset, settings, journal, quiet)
+            go = partial(run, source, dataset, journal, settings)
+            given = from_run(source, dataset, dataset, settings, go, quiet)
         for note in given.notes:
             complain(note, "note")
         scored = dataset.only(given.image_ids)
         evaluation = evaluate(scored, given.results, category_ids=given.category_ids)
         found = Found(scored, given, evaluation, intervals(evaluation))
         if save_predictions is not None:
-            _save(save_predictions, given.detections or {})
+            save(save_predictions, given)
         if report is not None:
-            _write_report(report, found, images)
+            write_report(report, found, images)
         if as_json:
-            print(json.dumps(eval_report.describe(found), indent=2))
+            document = eval_report.describe(found)
+            if reasons is not None:
+                document["explanation"] = explain_report.describe(*reasons)
+            print(json.dumps(document, indent=2))
         else:
             eval_report.show(found)
+            if reasons is not None:
+                explain_report.show(*reasons)
         if journal is not None and not given.refused:
             journal.finish()  # with refused images it waits for the next try
     if given.refused:
@@ -230,7 +255,7 @@ def _check_options(
     mode = chosen[0] if chosen else "a run"
     idle: tuple[str, ...] = ()
     if mode in ("--predictions", "--compare"):
-        idle = (*_OF_SELECTION, *_OF_NETWORK)
+        idle = (*_OF_HEADS, *_OF_NETWORK)
     else:
         idle = ("log_classes", *(_OF_NETWORK if mode == "--heads" else ()))
     for name in idle:
@@ -238,76 +263,3 @@ def _check_options(
         if source is not None and source.name == "COMMANDLINE":
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} has no effect with {mode}; leave it out")
-
-
-def _compare(
-    dataset: Dataset, pair: Sequence[Given], report: Path | None, folder: Path | None, as_json: bool
-) -> None:
-    """Tables, JSON or a page of where two files differ, on the images that both have."""
-    both = set(pair[0].image_ids) & set(pair[1].image_ids)
-    if not both:
-        raise UsageError("--compare: the two files have no image in common; give runs over one set")
-    scored = dataset.only(both)
-    notes = [note for given in pair for note in given.notes]
-    for note in notes:
-        complain(note, "note")
-    sides = []
-    for given in pair:
-        results = [one for one in given.results if one["image_id"] in both]
-        evaluation = evaluate(scored, results, category_ids=given.category_ids)
-        sides.append(Side(given.what, results, evaluation))
-    found = comparing.compare(scored, *sides)
-    if report is not None:
-        setting = _setting(f"Two runs on {dataset.path}", {}, notes)
-        comparison_page.write(report, scored, found, setting, folder=folder)
-    moved = difference_intervals(*(side.evaluation for side in sides))
-    if as_json:
-        ranges = {name: asdict(one) for name, one in moved.items()}
-        print(json.dumps(comparing.describe(found) | {"intervals": ranges}, indent=2))
-    else:
-        comparison_report.show(found)
-        eval_report.show_differences(found.numbers, moved)
-    if any(given.refused for given in pair):
-        raise typer.Exit(SOME_REFUSED)
-
-
-def _heads(folder: Path, weights: str, dataset: Dataset) -> HeadFiles:
-    model = SSDResNet34(weights)
-    source = HeadFiles(folder, model.contract, model.name)
-    check_any(source.find, folder, dataset)
-    return source
-
-
-def _save(path: Path, detections: Mapping[int, Detections]) -> None:
-    with open_writer(path) as writer:
-        for image_id, found in detections.items():
-            writer.write(found, image_id)
-
-
-def _setting(title: str, facts: Mapping[str, Any], notes: Sequence[str]) -> Setting:
-    """How the numbers came about: the command, the versions, the machine."""
-    machine = platform_facts()
-    versions = {"ssd-resnet34": machine["version"], "Python": machine["python"]}
-    versions |= {name: version for name, version in machine["packages"].items() if version}
-    known = {**facts, **versions, "system": machine["system"], "CPU": machine["cpu"]["model"]}
-    return Setting(
-        title=title,
-        command=shlex.join(["ssd-resnet34", *sys.argv[1:]]),
-        facts={name: str(value) for name, value in known.items()},
-        notes=notes,
-    )
-
-
-def _write_report(path: Path, found: Found, folder: Path | None) -> None:
-    given = found.given
-    title = f"{given.what} on {found.dataset.path}"
-    notes = [*found.dataset.warnings, *given.notes]
-    reports.write(
-        path,
-        found.dataset,
-        given.results,
-        found.evaluation,
-        _setting(title, given.facts, notes),
-        folder=folder,
-        intervals=found.intervals,
-    )

@@ -1,17 +1,43 @@
 """What ``eval`` scores: a file of predictions, or what a run over the images finds."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, Protocol
 
+from .. import detector as detectors
 from ..errors import UsageError
 from ..evaluation import predictions as prediction_files
 from ..evaluation.accuracy_log import Numbering
+from ..evaluation.causes import causes_of
+from ..evaluation.collecting import Collector
 from ..evaluation.dataset import Dataset, scored_categories, some
-from ..evaluation.journal import Journal
-from ..evaluation.running import Done, Heads, Run, Settings, run
+from ..evaluation.explaining import (
+    Diagnosis,
+    Explanation,
+    Scorer,
+    diagnose,
+    explain,
+    explain_inputs,
+    sample_of,
+)
+from ..evaluation.heads import HeadFiles
+from ..evaluation.recipe import Recipe
+from ..evaluation.running import (
+    Done,
+    Heads,
+    Network,
+    Resize,
+    Run,
+    Settings,
+    check_any,
+    find,
+)
+from ..model import SSDResNet34
+from ..runtime import session
+from ..runtime.session import Session
 from ..vision.detections import Detections
 from .terminal import complain, progress
 
@@ -32,7 +58,7 @@ class Given:
         refused: image name -> why it has none.
         notes: what a reader must know, a sentence each.
         seconds: of one image, None where nothing was run.
-        detections: by image id, where they can be saved.
+        detections: by image id, of a run.
     """
 
     results: list[dict[str, Any]]
@@ -43,7 +69,17 @@ class Given:
     refused: Mapping[str, str]
     notes: Sequence[str]
     seconds: float | None = None
-    detections: Mapping[int, Detections] | None = None
+    detections: Mapping[int, Detections] = field(default_factory=dict)
+
+
+Reasons = tuple[Explanation, Diagnosis | None]
+"""What the causes change; and which fit a number from elsewhere, where one was given."""
+
+
+class Go(Protocol):
+    """Runs over images."""
+
+    def __call__(self, *, on_image: Callable[[Done], None]) -> Run: ...
 
 
 def from_file(path: Path, whole: Dataset, dataset: Dataset, numbering: Numbering | None) -> Given:
@@ -80,12 +116,21 @@ def from_file(path: Path, whole: Dataset, dataset: Dataset, numbering: Numbering
 
 def from_run(
     heads: Heads,
+    whole: Dataset,
     dataset: Dataset,
     settings: Settings,
-    journal: Journal,
+    go: Go,
     quiet: bool,
 ) -> Given:
     """What the network, or heads that were kept, find in the images of ``dataset``.
+
+    Args:
+        heads: where ``go`` takes the heads from.
+        whole: what ``go`` runs over, ``dataset`` or more.
+        dataset: the images that count.
+        settings: those of the run.
+        go: makes the run, and tells of each image.
+        quiet: without progress.
 
     Raises:
         UsageError: a setting out of range; other categories than the model's; no image at all.
@@ -93,7 +138,7 @@ def from_run(
     categories, strange = scored_categories(dataset, heads.contract)
     refused: dict[str, str] = {}
     began = time.perf_counter()
-    with progress("eval", len(dataset.images), quiet=quiet, at_end=True) as ticker:
+    with progress("eval", len(whole.images), quiet=quiet, at_end=True) as ticker:
 
         def on_image(done: Done) -> None:
             ticker.advance()
@@ -101,13 +146,13 @@ def from_run(
                 _complain_of(len(refused), f"{done.error} [{done.error.code}]")
                 refused[done.entry["file_name"]] = str(done.error)
 
-        made = run(heads, dataset, journal, settings, on_image=on_image)
+        made = go(on_image=on_image)
     fresh = len(made.detections) - made.resumed
     seconds = (time.perf_counter() - began) / fresh if fresh else None
     _count_rest(refused)
-    if not made.detections:
+    ids = tuple(one for one in dataset.ids() if one in made.detections)
+    if not ids:
         raise UsageError(f"{dataset.path}: none of its {len(dataset.images)} images can be used")
-    ids = tuple(made.detections)
     return Given(
         results=_within(made.results(), ids, categories),
         image_ids=ids,
@@ -119,6 +164,87 @@ def from_run(
         seconds=seconds,
         detections=made.detections,
     )
+
+
+@dataclass(frozen=True)
+class Way:
+    """The options that lead from an image to detections."""
+
+    weights: str
+    engine: str
+    precision: str
+    device: str
+    threads: int | None
+    resize: Resize
+    settings: Settings
+
+    def heads(
+        self, dataset: Dataset, images: Path | None, kept: Path | None, stack: ExitStack
+    ) -> Heads:
+        """Those in the folder ``kept``, or of a network over the folder ``images``.
+
+        The network is closed with ``stack``, and made after it is known that there are images.
+        """
+        if kept is not None:
+            model = SSDResNet34(self.weights)
+            files = HeadFiles(kept, model.contract, model.name)
+            check_any(files.find, kept, dataset)
+            return files
+        if images is None:
+            raise UsageError("IMAGES is missing; name the folder of the images")
+        check_any(lambda entry: find(images, entry["file_name"]), images, dataset)
+        detector = stack.enter_context(
+            detectors.load(
+                self.weights,
+                engine=self.engine,
+                device=self.device,
+                precision=self.precision,
+                threads=self.threads,
+            )
+        )
+        return Network(detector.model, detector.session, images, resize=self.resize)
+
+    def recipe(self, heads: Heads, images: Literal["all", "annotated"]) -> Recipe:
+        """The same as data, for the causes of other numbers."""
+        known = heads.session.precision if isinstance(heads, Network) else Recipe.precision
+        return Recipe(**asdict(self.settings), resize=self.resize, precision=known, images=images)
+
+    def session(self, precision: str) -> Session:
+        """The same weights in another precision."""
+        model = SSDResNet34(self.weights, precision)
+        return session.create(model, self.engine, self.device, precision, self.threads)
+
+
+def explained(
+    way: Way,
+    heads: Heads,
+    collector: Collector,
+    dataset: Dataset,
+    category_ids: Sequence[int],
+    mine: float | None,
+    inputs: int,
+    quiet: bool,
+) -> Reasons:
+    """What the known causes change in the run that filled ``collector``, and which fit ``mine``.
+
+    Causes before the network are tried on ``inputs`` images, 0 for not at all.
+
+    Raises:
+        UsageError: nothing is annotated that could be found.
+        SessionError, HeadsError: the network failed.
+    """
+    scorer = Scorer(collector, dataset, category_ids)
+    count = len(causes_of(collector.base, "heads"))
+    with progress("explain", count, quiet=quiet, at_end=True) as ticker:
+        found = explain(scorer, on_effect=lambda _: ticker.advance())
+    if inputs and isinstance(heads, Network):
+        sample = sample_of(dataset, collector.image_ids, inputs)
+        total = len(sample) * len(causes_of(collector.base, "input"))
+        with progress("explain inputs", total, quiet=quiet, at_end=True) as ticker:
+            found = explain_inputs(
+                found, heads, scorer, sample, way.session, on_image=lambda _: ticker.advance()
+            )
+    return found, None if mine is None else diagnose(scorer, found, mine)
 
 
 def _within(
