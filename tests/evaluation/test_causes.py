@@ -159,6 +159,7 @@ CASES = [
     Case("threshold-0.05", HALF, 1, [sure(0.9, 0.2)], base=Recipe(score_threshold=0.3)),
     Case("threshold-0.3", 1, TWO_THIRDS, [sure(0.9, 0.4, 0.2)]),
     Case("threshold-0.5", 1, THIRD, [sure(0.9, 0.4, 0.2)]),
+    Case("threshold-0.5", 1, HALF, [sure(0.9, 0.5)]),  # 0.5 itself is not over 0.5
     # One object takes all places before NMS, the other never gets there.
     Case("before-nms-100", 1, HALF, [repeated(120)[0]], [repeated(120)[1]]),
     Case("before-nms-all", HALF, 1, [repeated(220)[0]], [repeated(220)[1]]),
