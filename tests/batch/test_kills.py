@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import batch_site
@@ -170,3 +172,40 @@ def _words(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
+
+
+@pytest.mark.proof
+def test_with_the_real_engine_a_resumed_run_agrees_with_an_uninterrupted_one(
+    tmp_path: Path,
+) -> None:
+    sample = Path(__file__).resolve().parents[2] / "samples" / "scene.png"
+    picture = cv2.imdecode(np.frombuffer(sample.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    (tmp_path / "in").mkdir()
+    for n, width in enumerate((1200, 800, 640, 500)):
+        height = round(width * picture.shape[0] / picture.shape[1])
+        assert cv2.imwrite(str(tmp_path / "in" / f"{n}.png"), cv2.resize(picture, (width, height)))
+    words = [sys.executable, "-m", "ssd_resnet34", "batch", "run", str(tmp_path / "in"), "-q"]
+    more = ["--shard-size", "1", "-o"]
+    subprocess.run([*words, *more, str(tmp_path / "whole")], check=True, capture_output=True)
+    out = tmp_path / "out"
+    killed = subprocess.Popen([*words, *more, str(out)], stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 300
+    while len(list(out.glob("part-*"))) < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    subprocess.run([*words, "-o", str(out)], check=True, capture_output=True)
+    for n in range(4):
+        one, other = (
+            FORMS["parquet"].decode((folder / f"part-{n:06d}.parquet").read_bytes())[0].found
+            for folder in (tmp_path / "whole", out)
+        )
+        assert one is not None
+        assert other is not None
+        assert len(one) > 3
+        assert one.labels == other.labels
+        assert np.abs(one.boxes - other.boxes).max() < 1
+        assert np.abs(one.scores - other.scores).max() < 0.01
+    same = tree(tmp_path / "whole") == tree(out)
+    print(f"real engine, killed and resumed: {'the same bytes' if same else 'within tolerance'}")
