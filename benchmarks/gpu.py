@@ -3,10 +3,10 @@
     python -m benchmarks.gpu --out gpu.json [--device cuda:0] [--precisions bf16,fp16,fp32]
                              [--batches 1,2,4,8,16,32,64] [--size 640x480] [--seconds 2]
 
-It takes a minute or two a precision. The weights are the embedded ones, widened to COCO's 81
-classes: real detections, and the cost of the published model. The part "road" is the headline:
-images a second from decoded pixels in host memory to ``Detections``, calls overlapping as in
-``Detector.stream``. Shares are of the card's own rates, measured in the same run.
+It takes a minute or two a precision, with the embedded weights: they have COCO's 81 classes, so a
+pass costs what the published model's costs. The headline is the part "road": images a second from
+decoded pixels in host memory to ``Detections``, calls overlapping as in ``Detector.stream``. Shares
+are of the card's own rates, measured in the same run.
 
 The file is written after every part, so that a run that is stopped leaves what it has; a part that
 fails is a row of "failed", and the exit code is 1.
@@ -37,18 +37,15 @@ from benchmarks.gpu_parts import (
     stream,
 )
 from benchmarks.gpu_tables import show
-from ssd_resnet34 import artifact, session
+from ssd_resnet34 import SSDResNet34, session
 from ssd_resnet34.benchmarking.runs import last_line
 from ssd_resnet34.cli.terminal import complain
-from ssd_resnet34.contract import COCO, LEVELS
 from ssd_resnet34.errors import SSDResNet34Error
 from ssd_resnet34.files import check_target, replacing
-from ssd_resnet34.network.builder import build
 from ssd_resnet34.runtime.device.folded import folded
 from ssd_resnet34.runtime.device.network import MAX_BATCH
 from ssd_resnet34.runtime.device.runner import KINDS
 from ssd_resnet34.vision.images import Image
-from ssd_resnet34.weights import embedded
 
 SAMPLE: Final = Path(__file__).resolve().parents[1] / "samples" / "scene.png"
 
@@ -108,20 +105,6 @@ def shared(row: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def widened() -> bytes:
-    """The embedded weights as an artifact of COCO's 81 classes: a category that they do not know
-    has a logit of −20 everywhere."""
-    state, narrow = embedded.state(), embedded.contract()
-    rows = [0, *(COCO.labels.index(label) + 1 for label in narrow.labels)]
-    for n, level in enumerate(LEVELS):
-        for leaf, filling in (("weight", 0.0), ("bias", -20.0)):
-            given = state[f"conf.{n}.{leaf}"]
-            wide = np.full((COCO.num_classes, level.anchors, *given.shape[1:]), filling, np.float32)
-            wide[rows] = given.reshape(len(rows), level.anchors, *given.shape[1:])
-            state[f"conf.{n}.{leaf}"] = wide.reshape(-1, *given.shape[1:])
-    return artifact.serialize(build(state, COCO))
-
-
 def pictures(width: int, height: int, count: int = 8) -> tuple[list[Image], list[bytes]]:
     """Parts of the sample picture, resized: decoded, and as JPEG files."""
     whole = cv2.imdecode(np.frombuffer(SAMPLE.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
@@ -145,12 +128,12 @@ def write(path: Path | None, report: dict[str, Any]) -> None:
 
 def setting_of(arguments: argparse.Namespace) -> Setting:
     """What the command line asks for."""
-    model = widened()
+    model = SSDResNet34("embedded", "fp32")
     width, height = (int(side) for side in arguments.size.split("x"))
     images, files = pictures(width, height)
     return Setting(
-        model=model,
-        network=lambda: folded(model, COCO),
+        model=model.source,
+        network=lambda: folded(model.source, model.contract),
         card=arguments.device,
         device=arguments.device,
         images=images,

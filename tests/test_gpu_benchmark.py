@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from small_network import CONTRACT, small_onnx
-from ssd_resnet34 import artifact
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.errors import SessionError
 from ssd_resnet34.vision.images import Image
@@ -168,24 +167,8 @@ def test_times_are_of_calls_after_the_warm_up(setting: Setting) -> None:
     assert (found.p50, found.samples) == (0.5, 8)
 
 
-def test_embedded_weights_of_81_classes_find_what_the_narrow_ones_find() -> None:
-    narrow = embedded.state()
-    model = artifact.load(gpu.widened())
-    assert artifact.contract_of(model) == COCO
-    stored = {one.name: artifact_array(one) for one in model.graph.initializer}
-    wide = stored["conf.1.bias"].reshape(COCO.num_classes, 6)
-    given = narrow["conf.1.bias"].reshape(-1, 6)
-    labels = embedded.contract().labels
-    np.testing.assert_array_equal(wide[0], given[0])
-    for n, label in enumerate(labels):
-        np.testing.assert_array_equal(wide[1 + COCO.labels.index(label)], given[1 + n])
-    assert (wide == -20).all(axis=1).sum() == 80 - len(labels)
-
-
-def artifact_array(tensor: Any) -> Any:
-    from onnx import numpy_helper
-
-    return numpy_helper.to_array(tensor)
+def test_the_embedded_weights_cost_what_the_published_model_costs() -> None:
+    assert embedded.contract().num_classes == COCO.num_classes
 
 
 def test_pictures_have_the_size_that_was_asked_for() -> None:
