@@ -20,6 +20,7 @@ if __name__ == "__main__":
             port=0,
             workers=given["workers"],
             token=given["token"],
+            grpc_port=given["grpc_port"],
             limits=ServerLimits(images=images, **given["limits"]),
         ),
         lambda address, facts: print(address, flush=True),

@@ -24,6 +24,8 @@ from ssd_resnet34.detector import Detector
 from ssd_resnet34.serving.app import make
 from ssd_resnet34.serving.detect_route import accepted as accepted_media
 from ssd_resnet34.serving.limits import ServerLimits
+from ssd_resnet34.serving.line import Budget
+from ssd_resnet34.serving.metrics import Metrics
 from ssd_resnet34.serving.pool import Pool
 from ssd_resnet34.serving.refusals import CODES, Refused
 from ssd_resnet34.vision.images import Limits
@@ -46,7 +48,9 @@ class Served:
         pool.start()
         while not pool.ready:
             await asyncio.sleep(0.005)
-        transport = httpx.ASGITransport(make(pool, limits, token), raise_app_exceptions=False)
+        budget = Budget(limits.max_queued_bytes)
+        app = make(pool, limits, budget, Metrics(pool, budget), token)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         return pool, Client(transport=transport, base_url="http://test")
 
     def run(self, scenario: Callable[[Client], Awaitable[Any]]) -> Any:

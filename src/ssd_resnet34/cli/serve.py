@@ -29,12 +29,15 @@ curl --data-binary @street.jpg http://127.0.0.1:8000/detect
 
 TOKEN: Final = "SSD_RESNET34_TOKEN"
 
-_PACKAGES: Final = ("starlette", "uvicorn", "httptools", "multipart", "prometheus_client")
+_PACKAGES: Final = ("starlette", "uvicorn", "httptools", "multipart", "prometheus_client", "grpc")
 
 
 def serve(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve gRPC there, too.")
+    ] = None,
     weights: Weights = "embedded",
     engine: Engine = "auto",
     precision: Annotated[
@@ -89,6 +92,7 @@ def serve(
         workers,
         _token(token_file),
         open_,
+        grpc_port,
         ServerLimits(limits, deadline),
     )
     logging.basicConfig(

@@ -22,11 +22,11 @@ from .protocol_routes import ProtocolRoutes
 from .refusals import Refused, of_error
 
 
-def make(pool: Pool, limits: ServerLimits, token: str | None) -> ASGIApp:
+def make(
+    pool: Pool, limits: ServerLimits, budget: Budget, metrics: Metrics, token: str | None
+) -> ASGIApp:
     """The application in front of a pool; ``token`` None lets everybody in."""
-    budget = Budget(limits.max_queued_bytes)
     reader = Reader(limits, budget)
-    metrics = Metrics(pool, budget)
     protocol = ProtocolRoutes(pool, reader, limits, metrics)
     detect = DetectRoute(pool, reader, limits, metrics)
     description = document(limits, token is not None)

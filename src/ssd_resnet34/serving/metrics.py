@@ -31,7 +31,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
             f"{_PREFIX}_requests",
-            "Requests by route and status; 499: the client was gone.",
+            "Requests by route and status; 499 and CANCELLED: the client was gone.",
             ("route", "status"),
             registry=self._registry,
         )
@@ -53,7 +53,7 @@ class Metrics:
             registry=self._registry,
         )
 
-    def request(self, route: str, status: int, seconds: float) -> None:
+    def request(self, route: str, status: int | str, seconds: float) -> None:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 

@@ -9,13 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .. import __version__
 from ..contract import INPUT_NAME, INPUT_SIZE, Contract
 from .inference import InferRequest, WantedOutput
 from .refusals import Refused
+from .tasks import Started
 from .tensors import Datatype
 
 DETECTION: Final = "ssd-resnet34"
 HEADS: Final = "ssd-resnet34-raw"
+SERVER: Final = "ssd-resnet34"
+EXTENSIONS: Final = ("binary_tensor_data",)
+
 VERSION: Final = "1"
 """The only version of each model; changes when inputs or outputs do."""
 
@@ -117,6 +122,29 @@ def models(contract: Contract, platform: str) -> dict[str, Model]:
         DETECTION: Model(DETECTION, platform, image, detections),
         HEADS: Model(HEADS, platform, tensor, heads),
     }
+
+
+def served(facts: Started) -> dict[str, Model]:
+    """The models, as the workers run them."""
+    return models(facts.contract, f"{facts.engine}_{facts.precision}")
+
+
+def known(name: str, version: str = VERSION) -> str:
+    """``name``, if it is a model's and ``version`` is one of it; "" means any version.
+
+    Raises:
+        Refused: no such model or version.
+    """
+    if name not in (DETECTION, HEADS):
+        raise Refused("not_found", f"no model {name!r:.80}; there are {DETECTION} and {HEADS}")
+    if version not in ("", VERSION):
+        raise Refused("not_found", f"model {name} has version {VERSION}, not {version!r:.80}")
+    return name
+
+
+def server_metadata() -> dict[str, Any]:
+    """The protocol's server metadata."""
+    return {"name": SERVER, "version": __version__, "extensions": list(EXTENSIONS)}
 
 
 def _described(spec: TensorSpec) -> dict[str, Any]:

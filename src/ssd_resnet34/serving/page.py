@@ -1,6 +1,7 @@
 """The page for people: files of this package, read once, under a policy that allows no others."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..vision.draw import colour_of
 from .refusals import Refused
 
 _FOLDER: Final = Path(__file__).parent / "static"
@@ -19,6 +21,9 @@ _MEDIA: Final = {
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
 }
+
+_COLOURS: Final = 256
+"""Classes with a colour of their own; those of higher indices share them."""
 
 _HEADERS: Final = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -59,9 +64,10 @@ def _answer(request: Request, name: str) -> Response:
 @cache
 def _files() -> dict[str, _File]:
     """By name; what a request asks for never becomes a path."""
+    found = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.is_file()}
+    colours = [f"rgb{colour_of(index)}" for index in range(_COLOURS)]
+    found["colours.js"] = f"export const COLOURS = {json.dumps(colours)};\n".encode()
     return {
-        path.name: _File(data, _MEDIA[path.suffix], f'"{hashlib.sha256(data).hexdigest()[:16]}"')
-        for path in sorted(_FOLDER.iterdir())
-        if path.suffix in _MEDIA
-        for data in (path.read_bytes(),)
+        name: _File(data, _MEDIA[Path(name).suffix], f'"{hashlib.sha256(data).hexdigest()[:16]}"')
+        for name, data in found.items()
     }

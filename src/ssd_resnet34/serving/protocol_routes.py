@@ -6,24 +6,19 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .. import __version__
-from . import inference, options, work
+from . import inference, work
 from .answers import json_answer, timing
 from .bodies import Reader
 from .inference import HEADER_LENGTH, InferRequest
 from .limits import ServerLimits
 from .metrics import Metrics
-from .models import DETECTION, HEADS, VERSION, Model, models
+from .models import VERSION, Model, known, served, server_metadata
 from .pool import Pool
 from .refusals import Refused
-from .tasks import Infer, Parse, RunHeads, Started, Task
-from .tensors import OutputTensor, join
+from .tasks import Parse
 
 INLINE_JSON: Final = 256 << 10
 """Bytes of JSON that are read in the server's own process (10 ms); a worker reads longer ones."""
-
-NAME: Final = "ssd-resnet34"
-EXTENSIONS: Final = ("binary_tensor_data",)
 
 
 class ProtocolRoutes:
@@ -58,22 +53,12 @@ class ProtocolRoutes:
         async with self._reader.body(request) as body:
             began = time.perf_counter()
             asked = await self._parsed(request, body, model)
-            wanted = model.wanted(asked)
-            tasks: list[Task] = []
-            if model.name == HEADS:
-                for tensor in model.payloads(asked, self._limits.max_batch):
-                    tasks.append(RunHeads(tensor, wanted))
-            else:
-                selection = options.read(asked.parameters, facts.contract)
-                for number, data in enumerate(model.payloads(asked, self._limits.max_batch)):
-                    await work.look(data, f"image {number}", self._limits.images)
-                    tasks.append(Infer(data, selection, wanted))
+            tasks = await work.tasks_of(asked, model, facts, self._limits)
             timeout = asked.timeout
             if timeout is not None:  # reading the request is part of it
                 timeout = max(1e-6, timeout - (time.perf_counter() - began))
             done = await work.run(request, self._pool, self._metrics, tasks, timeout)
-        results: list[tuple[OutputTensor, ...]] = [one.result for one in done]  # type: ignore[misc]
-        outputs = [join(parts) for parts in zip(*results, strict=True)]
+        outputs = work.outputs_of(done)
         content, length = inference.answer(model.name, VERSION, asked.id, outputs)
         headers = timing(done, time.perf_counter() - began)
         media = "application/json"
@@ -102,25 +87,6 @@ class ProtocolRoutes:
         return json_answer({**name, "ready": False, **refused.body()}, 503, refused.headers())
 
 
-def server_metadata() -> dict[str, object]:
-    return {"name": NAME, "version": __version__, "extensions": list(EXTENSIONS)}
-
-
-def served(facts: Started) -> dict[str, Model]:
-    """The models, as the workers run them."""
-    return models(facts.contract, f"{facts.engine}_{facts.precision}")
-
-
 def _known(request: Request) -> str:
-    """The model of the path.
-
-    Raises:
-        Refused: no such model or version.
-    """
-    name = str(request.path_params["model"])
-    version = str(request.path_params.get("version", VERSION))
-    if name not in (DETECTION, HEADS):
-        raise Refused("not_found", f"no model {name!r:.80}; there are {DETECTION} and {HEADS}")
-    if version != VERSION:
-        raise Refused("not_found", f"model {name} has version {VERSION}, not {version!r:.80}")
-    return name
+    parameters = request.path_params
+    return known(str(parameters["model"]), str(parameters.get("version", VERSION)))

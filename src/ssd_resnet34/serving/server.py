@@ -17,6 +17,8 @@ from ..errors import ServerError, UsageError
 from .app import make
 from .connection import connection_class
 from .limits import ServerLimits
+from .line import Budget
+from .metrics import Metrics
 from .pool import Pool
 from .process import Spawn, WorkerProcess
 from .tasks import Started, WorkerConfig
@@ -43,11 +45,14 @@ class Settings:
     workers: int = 1
     token: str | None = None
     open: bool = False
+    grpc_port: int | None = None
+    """Where gRPC is served, too; None for nowhere."""
     limits: ServerLimits = field(default_factory=ServerLimits)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise UsageError(f"port: {self.port} is out of range; give 0..65535")
+        for port in (self.port, self.grpc_port or 0):
+            if not 0 <= port <= 65535:
+                raise UsageError(f"port: {port} is out of range; give 0..65535")
         if not 1 <= self.workers <= 64:
             raise UsageError(f"workers: {self.workers} is out of range; give 1..64")
         if self.token is not None and (len(self.token) < 16 or not self.token.isascii()):
@@ -85,9 +90,18 @@ async def _serve(
 ) -> None:
     limits = settings.limits
     pool = Pool(settings.worker, settings.workers, limits, spawn)
+    budget = Budget(limits.max_queued_bytes)
+    metrics = Metrics(pool, budget)
+    rpc = None
+    if settings.grpc_port is not None:
+        from . import grpc_service  # late: most servers are without it
+
+        service = grpc_service.GrpcService(pool, limits, budget, metrics, settings.token)
+        rpc, port = await grpc_service.start(service, limits, settings.host, settings.grpc_port)
+        _LOG.info("gRPC on port %d", port)
     server = _Server(
         uvicorn.Config(
-            make(pool, limits, settings.token),
+            make(pool, limits, budget, metrics, settings.token),
             http=connection_class(limits),
             ws="none",
             lifespan="off",
@@ -120,6 +134,8 @@ async def _serve(
         announced.cancel()
         stopped.cancel()
         server.should_exit = True
+        if rpc is not None:
+            await rpc.stop(_CLOSE_SECONDS)
         await asyncio.gather(serving, announced, stopped, return_exceptions=True)
         await pool.stop()
 

@@ -8,9 +8,14 @@ from starlette.requests import ClientDisconnect, Request
 from ..errors import TooManyBytes
 from ..vision.header import read_header
 from ..vision.images import Limits
+from . import options
+from .inference import InferRequest
+from .limits import ServerLimits
 from .metrics import Metrics
+from .models import HEADS, Model
 from .pool import Pool
-from .tasks import Done, Task
+from .tasks import Done, Infer, RunHeads, Started, Task
+from .tensors import OutputTensor, join
 
 
 async def look(data: bytes, name: str, limits: Limits) -> None:
@@ -23,6 +28,30 @@ async def look(data: bytes, name: str, limits: Limits) -> None:
         raise TooManyBytes(f"{name}: more than {limits.max_bytes} bytes; save it smaller")
     # In a thread: a malicious header takes a tenth of a second.
     await asyncio.to_thread(read_header, data, name, limits.formats, limits.max_pixels)
+
+
+async def tasks_of(
+    asked: InferRequest, model: Model, facts: Started, limits: ServerLimits
+) -> list[Task]:
+    """One task for each image of an inference request, in order.
+
+    Raises:
+        Refused: not what the model takes. ImageError: an image is refused by its header.
+    """
+    wanted = model.wanted(asked)
+    payloads = model.payloads(asked, limits.max_batch)
+    if model.name == HEADS:
+        return [RunHeads(tensor, wanted) for tensor in payloads]
+    selection = options.read(asked.parameters, facts.contract)
+    for data in payloads:
+        await look(data, "bytes", limits.images)
+    return [Infer(data, selection, wanted) for data in payloads]
+
+
+def outputs_of(done: Sequence[Done]) -> list[OutputTensor]:
+    """The outputs of a request from those of its images."""
+    results: list[tuple[OutputTensor, ...]] = [one.result for one in done]  # type: ignore[misc]
+    return [join(parts) for parts in zip(*results, strict=True)]
 
 
 async def run(
