@@ -1,5 +1,7 @@
 """Which causes fit a number: the right one is named, and what cannot be told apart is listed."""
 
+from dataclasses import replace
+
 import pytest
 
 from evaluation.test_causes import BENCH, DIAGONAL, HALF, grid, scorer_of, sure
@@ -96,6 +98,17 @@ def test_two_causes_together_are_named_after_one_that_does_alone() -> None:
     assert keys(found.fitting)[0] == ("x-y-swapped",)
     assert ("threshold-0.5", "contiguous-ids") in keys(found.fitting)
     assert [len(one) for one in keys(found.fitting)][1:] == [2] * (len(found.fitting) - 1)
+
+
+def test_one_cause_comes_before_two_that_are_nearer() -> None:
+    scorer = scorer_of(TWO_CLASSES, size=(4000, 4000))
+    found = explain(scorer)
+    near_by = replace(found.effects[0], causes=(BY_KEY["nms-0.45"],), change=HALF / 2 - 1 + 0.001)
+    found = replace(found, effects=(*found.effects, near_by))
+    diagnosed = diagnose(scorer, found, HALF / 2)
+    assert keys(diagnosed.fitting)[:2] == [("x-y-swapped",), ("nms-0.45",)]
+    assert diagnosed.fitting[1].distance > diagnosed.fitting[2].distance
+    assert len(keys(diagnosed.fitting)[2]) == 2
 
 
 def test_causes_that_give_the_same_number_are_all_named() -> None:
