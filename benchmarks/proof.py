@@ -73,6 +73,12 @@ PARTS: Final = (
         "a hundred million images over a thousand workers, simulated",
         ("benchmarks.capacity",),
     ),
+    Part("loadgen", "what LoadGen adds to the session's own time", ("benchmarks.loadgen",)),
+    Part(
+        "mlperf",
+        "four scenarios in --quick, and accuracy against `eval`",
+        ("benchmarks.quick_rounds",),
+    ),
     Part("startup", "import, and `detect` beyond its network", ("benchmarks.startup",)),
 )
 

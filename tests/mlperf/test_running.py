@@ -248,3 +248,59 @@ def test_all_images_must_be_there(tmp_path: Path) -> None:
     ]
     with pytest.raises(UsageError, match="no such folder"):
         samples(dataset, tmp_path / "nowhere", quick=True)
+
+
+class Clock:
+    """Stands in for ``time`` and for the pipe: every look at the pipe takes ``steps`` seconds."""
+
+    def __init__(self, messages: list[Any], steps: list[float]) -> None:
+        self.messages, self.steps = messages, steps
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def poll(self, timeout: float) -> bool:
+        self.now += self.steps.pop(0) if self.steps else timeout
+        return bool(self.messages)
+
+    def recv(self) -> Any:
+        return self.messages.pop(0)
+
+
+def watched(
+    job: MakeJob, monkeypatch: pytest.MonkeyPatch, messages: list[Any], steps: list[float]
+) -> float:
+    """When a run without further messages counts as hung, by the clock."""
+    clock = Clock(messages, steps)
+    monkeypatch.setattr(running, "time", clock)
+    pipe: Any = clock
+    process: Any = None  # nobody asks it
+    watch = running._Watch(
+        process, pipe, job(timeout=30), Path("nowhere"), lambda: 0, print, lambda _: None
+    )
+    with pytest.raises(LoadGenError, match="so the session hangs"):
+        watch.follow()
+    return clock.now
+
+
+def test_time_in_which_the_command_was_suspended_is_no_hang(
+    job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulses = [Pulse(6, 3, 1), Pulse(6, 3, 1)]
+    assert watched(job, monkeypatch, pulses, [0.2, 5000.0]) > 5028
+
+
+def test_more_samples_are_no_sign_of_life_but_answers_are(
+    job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = [Pulse(6, 3, n) for n in range(1, 101)]  # Server goes on asking
+    assert watched(job, monkeypatch, queue, []) < 32
+    answered = [Pulse(6, n, 1) for n in range(1000)]
+    assert watched(job, monkeypatch, answered, []) > 200
+
+
+def test_a_pause_between_queries_is_no_hang(job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At two queries a minute nothing is open most of the time."""
+    pause = [Pulse(6, 3, 0)] * 1000
+    assert watched(job, monkeypatch, [*pause, Pulse(6, 3, 1)], []) > 229

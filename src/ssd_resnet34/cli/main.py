@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import SSDResNet34Error, UsageError
-from . import batch, bench, check, compile, detect, eval, export, info, weights
+from . import batch, bench, check, compile, detect, eval, export, info, mlperf, serve, weights
 from .terminal import complain
 
 DONE: Final = 0
@@ -31,8 +31,10 @@ app.command("check", epilog=check.EXAMPLES)(check.check)
 app.command("eval", epilog=eval.EXAMPLES)(eval.eval_)
 app.command("bench", epilog=bench.EXAMPLES)(bench.bench)
 app.command("export", epilog=export.EXAMPLES)(export.export)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.add_typer(batch.app, name="batch")
+app.add_typer(mlperf.app, name="mlperf")
 app.add_typer(weights.app, name="weights")
 
 

@@ -75,6 +75,11 @@ class Pulse:
     answered: int
     open: int
 
+    @property
+    def done(self) -> int:
+        """What a run that is alive adds to, sooner or later."""
+        return self.loaded + self.answered
+
 
 @dataclass(frozen=True)
 class Ended:

@@ -162,10 +162,12 @@ class _Watch:
         self.ready: Ready | None = None
         self.pulse: Pulse | None = None
         self.asked: float | None = None
-        self.heard = self.moved = time.monotonic()
+        self.silent = self.still = 0.0
+        """Seconds without a message, and without an answer."""
 
     def follow(self) -> tuple[Ready, int]:
         """Until LoadGen is done."""
+        last = time.monotonic()
         while True:
             try:
                 message = self.pipe.recv() if self.pipe.poll(_TICK) else None
@@ -177,19 +179,25 @@ class _Watch:
                     assert self.ready is not None
                     return self.ready, ended.answered
             self._stop()
+            # Not the time in which this process, and the run with it, was suspended.
+            now = time.monotonic()
+            step = min(now - last, 5 * _TICK)
+            last = now
+            self.silent += step
+            self.still += step
             self._check_alive()
 
     def _take(self, message: object) -> Ended | None:
-        self.heard = time.monotonic()
+        self.silent = 0.0
         if isinstance(message, SSDResNet34Error):
             raise message
         if isinstance(message, Ready):
             self.ready = message
             self.on_ready(message)
         elif isinstance(message, Pulse):
-            if message != self.pulse:
-                self.moved = self.heard
-                self.pulse = message
+            if self.pulse is None or not message.open or message.done != self.pulse.done:
+                self.still = 0.0
+            self.pulse = message
             self.on_pulse(message)
         elif isinstance(message, Ended):
             if message.fault is None:
@@ -217,10 +225,10 @@ class _Watch:
     def _check_alive(self) -> None:
         if self.pulse is None:  # making the session takes what it takes
             return
-        still = time.monotonic() - (self.moved if self.pulse.open else self.heard)
-        if still > self.job.timeout:
+        waited = self.still if self.pulse.open else self.silent
+        if waited > self.job.timeout:
             raise LoadGenError(
-                f"no answer for {still:.0f} s, so the session hangs; the run was ended after "
+                f"no answer for {waited:.0f} s, so the session hangs; the run was ended after "
                 f"{self.pulse.answered:,} answers: try another engine, or a longer --timeout; "
                 f"{self._left()}"
             )

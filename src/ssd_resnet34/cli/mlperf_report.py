@@ -1,0 +1,253 @@
+"""What ``ssd-resnet34 mlperf`` says of a run, on the terminal and to machines."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import Any, Final
+
+from ..evaluation.coco import NAMES
+from ..evaluation.page import number
+from ..mlperf import plot, published, unit
+from ..mlperf.gate import Verdict
+from ..mlperf.job import Job
+from ..mlperf.logs import Result
+from ..mlperf.published import Row, figures
+from ..mlperf.rounds import GATE
+from ..mlperf.running import Finished
+from ..mlperf.settings import Setting
+from ..mlperf.submission import incomparable, objections
+from ..mlperf.unit import Unit
+from .info import platform_facts
+from .terminal import printable, show_table
+
+_OF_ACCURACY: Final = ("target_qps", "samples_per_query", "performance_sample_count_override")
+
+_EXPECTED: Final = ("SingleStream", "MultiStream")
+"""Where ``target_latency`` is what the system is expected to take, and not a limit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """All there is to say of a run; ``result`` of a performance run, ``verdict`` of the other."""
+
+    job: Job
+    annotations: str
+    finished: Finished
+    result: Result | None
+    verdict: Verdict | None
+
+    @property
+    def unit(self) -> Unit:
+        return unit.of(self.finished.ready.facts)
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """Published results beside this one's."""
+        if self.result is None or self.result.metric.value is None:
+            return ()
+        kind, count = self.unit.kind, self.unit.count
+        return published.compare(self.job.scenario, self.result.metric.value, kind, count)
+
+    @property
+    def objections(self) -> list[str]:
+        """Why it is no submission."""
+        found = objections(self.job, self.finished.ready)
+        if self.result is not None and not self.result.valid:
+            found.append("LoadGen calls it INVALID")
+        if self.result is not None and self.result.errors:
+            found.append(f"{len(self.result.errors)} errors in the detail log")
+        if self.verdict is not None and not self.verdict.passed:
+            found.append(f"mAP under {100 * GATE:.1f} %, or images missing")
+        return found
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What keeps it from standing beside published results."""
+        return [
+            *incomparable(self.finished.ready.facts, self.unit.kind, self.job.scenario),
+            *self._counted(),
+        ]
+
+    @property
+    def good(self) -> bool:
+        """VALID to LoadGen, or over the gate."""
+        return (self.result is None or self.result.valid) and (
+            self.verdict is None or self.verdict.passed
+        )
+
+    def _counted(self) -> list[str]:
+        return [f"Cores: {self.unit.note}."] if self.unit.note else []
+
+
+def describe(report: Report) -> dict[str, Any]:
+    """Plain values for JSON, and for ``run.json``."""
+    job, ready = report.job, report.finished.ready
+    return {
+        "round": job.round,
+        "scenario": job.scenario,
+        "mode": job.mode,
+        "quick": job.quick,
+        "annotations": report.annotations,
+        "images": len(job.images),
+        "system": asdict(ready.facts),
+        "unit": asdict(report.unit),
+        "machine": platform_facts(),
+        "nms": job.nms,
+        "score_threshold": job.score_threshold,
+        "measured": asdict(ready.measured),
+        "settings": [asdict(one) for one in ready.settings],
+        "answered": report.finished.answered,
+        "seconds": report.finished.seconds,
+        "result": None if report.result is None else asdict(report.result),
+        "accuracy": None if report.verdict is None else describe_verdict(report.verdict),
+        "not_a_submission": report.objections,
+        "published": [asdict(row) for row in report.rows],
+        "notes": list(report.notes),
+    }
+
+
+def describe_verdict(verdict: Verdict) -> dict[str, Any]:
+    """Plain values for JSON."""
+    return {
+        "mAP": verdict.percent,
+        "gate": round(100 * GATE, 3),
+        "passed": verdict.passed,
+        "images": verdict.images,
+        "of_images": verdict.whole,
+        "sha256": verdict.sha256,
+        "numbers": dict(verdict.scores.numbers),
+        "notes": list(verdict.notes),
+    }
+
+
+def save_plot(report: Report, path: Path) -> None:
+    """The published results and this one's as a picture."""
+    rows, result = report.rows, report.result
+    assert result is not None
+    assert result.metric.value is not None
+    facts, count = report.finished.ready.facts, report.unit.count
+    each = result.metric.value
+    what = "90th percentile latency, ms (less is faster)"
+    if report.job.scenario != "SingleStream":
+        each /= count
+        what = f"{result.metric.unit} per core or per accelerator"
+    notes = [f"Blue: {facts.weights}, {facts.precision} in {facts.engine}, {report.unit}."]
+    if report.objections:
+        notes.append("Blue is not a submission; see run.json.")
+    notes += report.notes
+    title = f"SSD-ResNet34, {report.job.scenario}: {what}"
+    plot.save(path, rows, ("this run", report.unit.kind, each), title, notes)
+
+
+def setting_lines(settings: Sequence[Setting], job: Job) -> list[str]:
+    """``min_duration 600 s (rules of v2.0)``, a line for each that has a part in the run."""
+    lines = []
+    for one in settings:
+        matters = one.value > 0 or one.key == "min_duration"  # others are 0 for none
+        if job.mode == "accuracy":  # every image once, whatever the counts and times are
+            matters = one.key in _OF_ACCURACY and (
+                one.key != "target_qps" or job.scenario == "Server"
+            )
+        if matters:
+            lines.append(f"{one.key} {_setting(one, job.scenario)} ({one.origin})")
+    return lines
+
+
+def _setting(one: Setting, scenario: str) -> str:
+    if one.key in ("min_duration", "max_duration"):
+        return f"{one.value / 1000:,.6g} s"
+    if one.key == "target_latency":
+        return f"{one.value:,.4g} ms{' expected' if scenario in _EXPECTED else ', the limit'}"
+    if one.key == "target_qps":
+        return f"{one.value:,.4g}/s"
+    if one.key == "target_latency_percentile":
+        return f"{one.value:g} %"
+    return f"{one.value:,.10g}"
+
+
+def show(report: Report, folder: Path) -> None:
+    """Everything in 80 columns of stdout."""
+    job, facts = report.job, report.finished.ready.facts
+    machine = platform_facts()
+    threads = f"{facts.threads} thread{'' if facts.threads == 1 else 's'}"
+    streams = f"{facts.streams} stream{'' if facts.streams == 1 else 's'}"
+    _say(f"MLPerf {job.round} {job.scenario}, {job.mode}: {report.annotations}, "
+         f"{len(job.images):,} images")  # fmt: skip
+    _say(
+        f"{facts.weights}, {facts.precision} in {facts.engine} on {facts.device}, "
+        f"{threads}, {streams}, batch {facts.batch}; {report.unit}"
+    )
+    _say(f"{machine['cpu']['model']}, {machine['system']}, ssd-resnet34 {machine['version']}")
+    for line in setting_lines(report.finished.ready.settings, job):
+        print(printable(f"  {line}"))
+    if report.result is not None:
+        _show_result(report.result)
+    if report.verdict is not None:
+        show_verdict(report.verdict)
+    if report.objections:
+        print("NOT A SUBMISSION by the rules of", job.round)
+        for line in report.objections:
+            print(printable(f"  {line}"))
+    if report.rows:
+        _show_rows(report)
+    elif report.result is not None:
+        print("No published result of this scenario to compare with.")
+    if report.result is not None:
+        for note in report.notes:
+            _say(note)
+    _say(f"logs in {folder}")
+
+
+def _show_result(result: Result) -> None:
+    metric = result.metric
+    value = "–" if metric.value is None else f"{metric.value:,.4g} {metric.unit}"
+    verdict = "VALID" if result.valid else "INVALID"
+    queries = "1 query" if result.queries == 1 else f"{result.queries:,} queries"
+    print(f"LoadGen, by these settings: {verdict}, {queries}")
+    print(f"{metric.name}: {value}")
+    for line in (*result.reasons, *result.errors):
+        _say(f"  {line}")
+    show_table(
+        ("latency", *(f"p{p:g}" for p in result.latencies)),
+        [("ms", *(f"{value:,.4g}" for value in result.latencies.values()))],
+        right=range(1, 1 + len(result.latencies)),
+        folding=0,
+    )
+
+
+def _show_rows(report: Report) -> None:
+    assert report.result is not None
+    latency = report.job.scenario == "SingleStream"
+    rows = []
+    for row in report.rows:
+        cells = [row.result.round, row.result.system, figures(row.value)]
+        if not latency:
+            cells.append(f"{figures(row.each)}/{row.result.kind}")
+        cells.append("–" if row.ratio is None else f"{row.ratio:.3g}")
+        rows.append(cells)
+    headings = ["round", "published", report.result.metric.unit]
+    headings += [] if latency else ["each"]
+    headings.append("ours / theirs")
+    show_table(headings, rows, right=range(2, len(headings)), folding=1)
+    if not latency:
+        value = report.result.metric.value
+        assert value is not None
+        each = f"{figures(value / report.unit.count)} {report.result.metric.unit}"
+        print(f"ours: {each} a {report.unit.kind}, of {report.unit}")
+
+
+def show_verdict(verdict: Verdict) -> None:
+    """The gate, then the two lines of ``accuracy.txt``."""
+    said = "reaches" if verdict.passed else "does not pass"
+    print(
+        f"{verdict.percent:.3f} % {said} the gate of {100 * GATE:.1f} % "
+        f"({verdict.images:,} of {verdict.whole:,} images)"
+    )
+    numbers = verdict.scores.numbers
+    print(", ".join(f"{name} {number(numbers[name])}" for name in NAMES[:6]))
+
+
+def _say(text: str) -> None:
+    for line in wrap(text, 80):
+        print(printable(line))
