@@ -8,8 +8,6 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ssd_resnet34.serving import app, server
-from ssd_resnet34.serving.limits import ServerLimits
-from ssd_resnet34.serving.pool import Pool
 from ssd_resnet34.serving.tasks import Started
 
 PATH: Final = "/infer"
@@ -21,8 +19,8 @@ _THRESHOLD: Final = "0.05"
 def run(settings: server.Settings, on_ready: Callable[[str, Started], None]) -> None:
     """Serve until SIGTERM or SIGINT; arguments and errors of :func:`.serving.server.run`."""
 
-    def with_infer(pool: Pool, limits: ServerLimits, token: str | None) -> ASGIApp:
-        return Infer(app.make(pool, limits, token))
+    def with_infer(*parts: Any, **options: Any) -> ASGIApp:
+        return Infer(app.make(*parts, **options))
 
     # The server has no parameter for a route of somebody else's; this process runs no other one.
     vars(server)["make"] = with_infer
