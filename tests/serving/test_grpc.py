@@ -1,0 +1,308 @@
+"""gRPC: foreign clients in the same process, statuses, limits, health, cancellation."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from fake_engine import FakeEngine
+from fake_network import fake_onnx
+from hostile.make_images import refused
+from running_server import Server, environment, running, wait
+from serving_engine import FAULTS, coloured, picture
+from ssd_resnet34 import Detections, load
+from ssd_resnet34.contract import COCO
+from ssd_resnet34.detector import Detector
+from ssd_resnet34.serving.grpc_messages import CLASSES
+from ssd_resnet34.serving.grpc_service import read
+from ssd_resnet34.serving.refusals import CODES, Refused
+
+TOKEN = "0123456789abcdef"
+SERVICE = "/inference.GRPCInferenceService/"
+SIZES = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
+
+
+@pytest.fixture(scope="module")
+def detector() -> Iterator[Detector]:
+    with load(fake_onnx(), engine=FakeEngine()) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("server"), grpc_port=0) as started:
+        yield started
+
+
+def address(server: Server) -> str:
+    (line,) = [line for line in server.log if line.startswith("gRPC on port ")]
+    return f"127.0.0.1:{line.split()[-1]}"
+
+
+def call(channel: Any, name: str, **values: Any) -> Any:
+    """One call with this package's messages; ``metadata`` and ``timeout`` are gRPC's own."""
+    options = {key: values.pop(key) for key in ("metadata", "timeout") if key in values}
+    request, answer = CLASSES[f"{name}Request"], CLASSES[f"{name}Response"]
+    method = channel.unary_unary(f"{SERVICE}{name}", request.SerializeToString, answer.FromString)
+    return method(request(**values), **options)
+
+
+@pytest.fixture
+def channel(server: Server) -> Iterator[Any]:
+    with grpc.insecure_channel(address(server), options=SIZES) as made:
+        yield made
+
+
+def image(*elements: bytes, name: str = "image", datatype: str = "BYTES") -> dict[str, Any]:
+    blob = b"".join(len(one).to_bytes(4, "little") + one for one in elements)
+    return {
+        "inputs": [{"name": name, "datatype": datatype, "shape": [len(elements)]}],
+        "raw_input_contents": [blob],
+    }
+
+
+def check(result: Any, wanted: Detections) -> None:
+    assert np.array_equal(result.as_numpy("boxes"), wanted.boxes)
+    assert np.array_equal(result.as_numpy("scores"), wanted.scores)
+    assert np.array_equal(result.as_numpy("category_ids"), wanted.category_ids)
+    assert result.as_numpy("num_detections").tolist() == [len(wanted)]
+
+
+def triton_input(data: bytes) -> Any:
+    import tritonclient.grpc as module
+
+    made = module.InferInput("image", [1], "BYTES")
+    made.set_data_from_numpy(np.array([data], np.object_))
+    return made
+
+
+def test_tritonclient_lives_in_one_process_with_our_messages(
+    server: Server, detector: Detector
+) -> None:
+    import tritonclient.grpc as module
+
+    with module.InferenceServerClient(address(server)) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("ssd-resnet34", "1")
+        assert not client.is_model_ready("other")
+        assert client.get_server_metadata().name == "ssd-resnet34"
+        metadata = client.get_model_metadata("ssd-resnet34-raw")
+        assert [one.name for one in metadata.outputs] == list(COCO.head_shapes())
+        answer = client.infer("ssd-resnet34", [triton_input(picture(60))], request_id="7")
+        check(answer, detector(picture(60)))
+        assert answer.get_response().id == "7"
+        nothing = client.infer(
+            "ssd-resnet34", [triton_input(picture(60))], parameters={"score_threshold": 1.0}
+        )
+        assert nothing.as_numpy("boxes").shape == (0, 4)
+        tensor = detector.model.preprocess(picture(60)).tensor
+        heads = module.InferInput("image", list(tensor.shape), "FP32")
+        heads.set_data_from_numpy(tensor)
+        answer = client.infer("ssd-resnet34-raw", [heads])
+        for name, head in zip(COCO.head_shapes(), detector.session.run(tensor), strict=True):
+            assert np.array_equal(answer.as_numpy(name), head)
+
+
+def test_tritonclients_asyncio_form_does_the_same(server: Server, detector: Detector) -> None:
+    import tritonclient.grpc.aio as module
+
+    async def scenario() -> list[Any]:
+        async with module.InferenceServerClient(address(server)) as client:
+            asked = (
+                client.infer("ssd-resnet34", [triton_input(picture(20 * n))]) for n in range(4)
+            )
+            return list(await asyncio.gather(*asked))
+
+    for number, answer in enumerate(asyncio.run(scenario())):
+        check(answer, detector(picture(20 * number)))
+
+
+@pytest.mark.parametrize("order", ["import tritonclient.grpc; import {ours}",
+                                   "import {ours}; import tritonclient.grpc"])  # fmt: skip
+def test_both_orders_of_import_work(order: str, tmp_path: Path) -> None:
+    code = order.format(ours="ssd_resnet34.serving.grpc_service")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(tmp_path, 0),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_our_messages_are_the_published_ones_on_the_wire() -> None:
+    from tritonclient.grpc import service_pb2
+
+    theirs = service_pb2.ModelInferRequest(model_name="m", model_version="1", id="i")
+    theirs.parameters["timeout"].int64_param = 5
+    theirs.parameters["a"].string_param = "b"
+    theirs.parameters["b"].bool_param = True
+    theirs.parameters["c"].double_param = 0.5
+    one = theirs.inputs.add(name="image", datatype="FP32", shape=[1, -1])
+    one.contents.fp32_contents.extend([1.5, 2.5])
+    one.contents.bytes_contents.append(b"abc")
+    theirs.outputs.add(name="boxes").parameters["x"].bool_param = False
+    theirs.raw_input_contents.append(b"q")
+    wire = theirs.SerializeToString(deterministic=True)
+    ours = CLASSES["ModelInferRequest"].FromString(wire)
+    assert ours.SerializeToString(deterministic=True) == wire
+    assert ours.parameters["c"].WhichOneof("choice") == "double_param"
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown model": ({"model_name": "other"}, "NOT_FOUND"),
+    "unknown version": ({"model_version": "2"}, "NOT_FOUND"),
+    "no inputs": ({"inputs": [], "raw_input_contents": []}, "INVALID_ARGUMENT"),
+    "another name": (image(b"x", name="picture"), "INVALID_ARGUMENT"),
+    "another datatype": (image(b"x", datatype="FP32"), "INVALID_ARGUMENT"),
+    "too many images": (image(*[b"x"] * 9), "INVALID_ARGUMENT"),
+    "neither contents": ({"raw_input_contents": []}, "INVALID_ARGUMENT"),
+    "more raw than inputs": ({"raw_input_contents": [b"", b""]}, "INVALID_ARGUMENT"),
+    "a prefix too long": ({"raw_input_contents": [b"\x09\0\0\0x"]}, "INVALID_ARGUMENT"),
+    "unknown output": ({"outputs": [{"name": "masks"}]}, "INVALID_ARGUMENT"),
+    "a long id": ({"id": "x" * 2000}, "INVALID_ARGUMENT"),
+    "timeout a string": ({"parameters": {"timeout": {"string_param": "1"}}}, "INVALID_ARGUMENT"),
+    "a timeout too short": ({"parameters": {"timeout": {"int64_param": 1}}}, "DEADLINE_EXCEEDED"),
+    "no image": (image(b"text"), "INVALID_ARGUMENT"),
+    "the engine's error": (image(coloured(FAULTS["engine"])), "INTERNAL"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_has_its_status_and_the_next_call_is_right(
+    name: str, channel: Any, detector: Detector
+) -> None:
+    values, status = WRONG[name]
+    with pytest.raises(grpc.RpcError) as error:
+        call(channel, "ModelInfer", **{"model_name": "ssd-resnet34", **image(picture()), **values})
+    assert error.value.code().name == status
+    assert len(error.value.details()) > 10
+    right = call(channel, "ModelInfer", model_name="ssd-resnet34", **image(picture(60)))
+    boxes = np.frombuffer(right.raw_output_contents[0], "<f4").reshape(-1, 4)
+    assert np.array_equal(boxes, detector(picture(60)).boxes)
+
+
+def test_refused_images_have_their_codes(channel: Any) -> None:
+    for name, (data, code) in refused().items():
+        with pytest.raises(grpc.RpcError) as error:
+            call(channel, "ModelInfer", model_name="ssd-resnet34", **image(data))
+        assert error.value.code().name == CODES[code].grpc, name
+        assert dict(error.value.trailing_metadata())["code"] == code
+
+
+def test_typed_contents_are_the_same_and_may_not_be_mixed_with_raw(
+    channel: Any, detector: Detector
+) -> None:
+    typed: dict[str, Any] = {"name": "image", "datatype": "BYTES", "shape": [1]}
+    typed["contents"] = {"bytes_contents": [picture(60)]}
+    answer = call(channel, "ModelInfer", model_name="ssd-resnet34", inputs=[typed])
+    scores = np.frombuffer(answer.raw_output_contents[1], "<f4")
+    assert np.array_equal(scores, detector(picture(60)).scores)
+    with pytest.raises(grpc.RpcError) as error:
+        call(channel, "ModelInfer", model_name="ssd-resnet34", inputs=[typed],
+             raw_input_contents=[b"x"])  # fmt: skip
+    assert "either" in error.value.details()
+
+
+def test_typed_floats_are_read() -> None:
+    request = CLASSES["ModelInferRequest"](
+        inputs=[
+            {
+                "name": "image",
+                "datatype": "FP32",
+                "shape": [2],
+                "contents": {"fp32_contents": [1.5, -2]},
+            }
+        ]
+    )
+    assert read(request, 9).inputs[0].elements == (np.array([1.5, -2], "<f4").tobytes(),)
+    request.inputs[0].datatype = "INT8"
+    with pytest.raises(Refused, match="INT8"):
+        read(request, 9)
+
+
+def test_a_message_over_the_limit_is_turned_away(server: Server) -> None:
+    unlimited = [("grpc.max_send_message_length", -1)]
+    with (
+        grpc.insecure_channel(address(server), options=unlimited) as channel,
+        pytest.raises(grpc.RpcError) as error,
+    ):
+        call(channel, "ModelInfer", model_name="ssd-resnet34", **image(bytes(66 << 20)))
+    assert error.value.code().name == "RESOURCE_EXHAUSTED"
+
+
+def test_a_token_deadlines_and_a_drain(tmp_path: Path) -> None:
+    with (
+        running(tmp_path, grpc_port=0, token=TOKEN, seconds=0.5) as server,
+        grpc.insecure_channel(address(server)) as channel,
+        server.client(headers={"authorization": f"Bearer {TOKEN}"}) as http,
+    ):
+        for metadata in ((), (("authorization", "Bearer wrong"),)):
+            with pytest.raises(grpc.RpcError) as error:
+                call(channel, "ServerMetadata", metadata=metadata)
+            assert error.value.code().name == "UNAUTHENTICATED"
+        assert call(channel, "ServerReady").ready
+        metadata = (("authorization", f"Bearer {TOKEN}"),)
+        asked = [
+            channel.unary_unary(
+                f"{SERVICE}ModelInfer",
+                CLASSES["ModelInferRequest"].SerializeToString,
+                CLASSES["ModelInferResponse"].FromString,
+            ).future(
+                CLASSES["ModelInferRequest"](model_name="ssd-resnet34", **image(picture(n))),
+                timeout=0.4,
+                metadata=metadata,
+            )
+            for n in range(4)
+        ]
+        for one in asked:
+            with pytest.raises(grpc.RpcError) as error:
+                one.result()
+            assert error.value.code().name == "DEADLINE_EXCEEDED"
+        wait(lambda: "queue_inside 0.0" in http.get("/metrics").text)
+        text = http.get("/metrics").text
+        dropped = [line for line in text.splitlines() if line.startswith("ssd_resnet34_dropped")]
+        assert float(dropped[0].split()[1]) >= 2, "those that waited never ran"
+        with ThreadPoolExecutor(1) as clients:
+            values = {"model_name": "ssd-resnet34", **image(picture()), "metadata": metadata}
+            last = clients.submit(call, channel, "ModelInfer", **values)
+            wait(lambda: "queue_inside 1.0" in http.get("/metrics").text)
+            server.process.send_signal(signal.SIGTERM)
+            wait(lambda: not call(channel, "ServerReady").ready)
+            with pytest.raises(grpc.RpcError) as error:
+                call(channel, "ModelInfer", **values)
+            assert error.value.code().name == "UNAVAILABLE"
+            assert last.result().model_name == "ssd-resnet34"
+        assert server.process.wait(60) == 0
+
+
+def test_the_health_service_says_what_the_server_is(channel: Any) -> None:
+    request, answer = CLASSES["HealthCheckRequest"], CLASSES["HealthCheckResponse"]
+    ends = (request.SerializeToString, answer.FromString)
+    check = channel.unary_unary("/grpc.health.v1.Health/Check", *ends)
+    assert check(request()).status == 1
+    assert check(request(service="inference.GRPCInferenceService")).status == 1
+    with pytest.raises(grpc.RpcError) as error:
+        check(request(service="other"))
+    assert error.value.code().name == "NOT_FOUND"
+    watch = channel.unary_stream("/grpc.health.v1.Health/Watch", *ends)
+    statuses = watch(request())
+    assert next(statuses).status == 1
+    statuses.cancel()
+
+
+def test_calls_that_other_servers_have_are_unimplemented(channel: Any) -> None:
+    method = channel.unary_unary(f"{SERVICE}ModelStatistics")
+    with pytest.raises(grpc.RpcError) as error:
+        method(b"")
+    assert error.value.code().name == "UNIMPLEMENTED"
