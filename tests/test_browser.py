@@ -7,7 +7,8 @@ from browser import opened
 PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>x</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'">
 <meta name="viewport" content="width=device-width"></head><body>
-<p style="color: red">x</p><script>console.log("x")</script><img src="data:,x" alt=""><hr width="900">
+<p style="color: red">x</p><script>console.log("x")</script>
+<img src="data:,x" alt=""><hr width="900">
 <table><tr><td>1</td><td>2</td></tr><tr><td>1</td><td>2</td></tr></table>
 <div role="img"></div></body></html>"""
 

@@ -181,7 +181,7 @@ class Unreconciled(BatchError):
 
 
 class LoadGenError(SSDResNet34Error):
-    """A benchmark run that is no result: stopped, a session or LoadGen that failed, damaged logs."""
+    """A benchmark run without a result: stopped, a session or LoadGen failed, damaged logs."""
 
 
 class ServerError(SSDResNet34Error):

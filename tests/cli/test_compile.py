@@ -1,9 +1,15 @@
 """``ssd-resnet34 compile`` on a small network: what is written, refused, judged and sold."""
 
+import errno
+import io
 import json
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +21,11 @@ import ssd_resnet34
 from command import Run
 from small_dataset import document, written
 from small_network import small_onnx
-from ssd_resnet34 import SSDResNet34, artifact
+from ssd_resnet34 import SSDResNet34, artifact, files
 from ssd_resnet34.compiler.quantization import activations
 from ssd_resnet34.evaluation import fidelity, guard
 from ssd_resnet34.evaluation.fidelity import Fidelity
+from ssd_resnet34.runtime import cpu
 from ssd_resnet34.weights import ranges
 
 
@@ -133,6 +140,21 @@ def test_an_artifact_that_is_not_faster_here_is_not_written_unless_forced(
 
 
 @pytest.mark.usefixtures("fast")
+def test_a_cpu_without_8_bit_dot_products_compiles_the_same_bytes(
+    compiled: Compile, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is for any machine; whether int8 is worth it on this one, its time tells."""
+    made = set()
+    for features in ((), ("avx2",), ("avx512f", "avx512_vnni")):
+        monkeypatch.setattr(cpu, "features", lambda features=features: frozenset(features))
+        code, report, _ = compiled("--calibrate", photos, "--engine", "onnxruntime")
+        assert code == 0
+        assert report["precision"] == "int8"
+        made.add((tmp_path / "out.onnx").read_bytes())
+    assert len(made) == 1
+
+
+@pytest.mark.usefixtures("fast")
 def test_an_artifact_under_the_bar_is_not_written(
     compiled: Compile, photos: Path, tmp_path: Path
 ) -> None:
@@ -157,6 +179,19 @@ def test_float_layers_buy_accuracy_and_both_prices_are_told(
     assert after["sqnr"]["cls_0"] > before["sqnr"]["cls_0"]
     assert before["speed"] == after["speed"] == 0.25  # as the fixture has it
     assert before["images"] == after["images"] == 1
+
+
+@pytest.mark.usefixtures("fast")
+def test_an_image_of_stdin_judges_every_artifact(
+    compiled: Compile, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be read once only."""
+    stdin = SimpleNamespace(buffer=io.BytesIO((photos / "0.png").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    words = ["--calibrate", photos, "--check", "-", "--agreement", "1", "--keep-float", "auto"]
+    _, report, _ = compiled(*words)
+    assert [one["images"] for one in report["runs"]] == [1, 1]
+    assert report["refused_images"] == 0
 
 
 @pytest.mark.usefixtures("fast")
@@ -257,8 +292,12 @@ def test_calibration_without_any_readable_image_fails_and_writes_nothing(
     code, _, err = compiled("--calibrate", tmp_path / "a.jpg")
     assert code == 1
     assert "no calibration image was seen" in err
-    code, _, err = compiled("--calibrate", tmp_path / "nowhere")
-    assert code == 1
+    (tmp_path / "empty").mkdir()
+    for nothing in ("nowhere", "empty", "*.png"):
+        code, _, err = compiled("--calibrate", tmp_path / nothing)
+        assert code == 1
+        assert f"refused: {tmp_path / nothing}" in err
+        assert "no calibration image was seen" in err
     assert not (tmp_path / "out.onnx").exists()
 
 
@@ -354,6 +393,46 @@ def test_an_int8_artifact_or_a_damaged_one_is_no_source(
     code, _, err = compiled("--calibrate", photos, weights=half)
     assert code == 1
     assert "cut short" in err
+
+
+def test_weights_of_a_newer_schema_are_refused(
+    compiled: Compile, photos: Path, tmp_path: Path
+) -> None:
+    model = artifact.load(small_onnx())
+    for entry in model.metadata_props:
+        entry.value = entry.value.replace('"schema":1', '"schema":2')
+    newer = tmp_path / "newer.onnx"
+    newer.write_bytes(artifact.serialize(model))
+    code, _, err = compiled("--calibrate", photos, weights=newer)
+    assert code == 1
+    assert "schema 2 cannot be read by this version (knows 1)" in err
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_a_full_disk_is_told_and_leaves_what_was_there(
+    run: Run, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    output, known = tmp_path / "out.onnx", tmp_path / "ranges.yaml"
+    output.write_bytes(b"the artifact before")
+    ranges.write(known, dict.fromkeys(activations(small_onnx()), (-3.0, 4.0)))
+
+    class Full:
+        def write(self, _: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    @contextmanager
+    def replacing(path: Path) -> Iterator[Full]:
+        with files.replacing(path):
+            yield Full()
+
+    monkeypatch.setattr("ssd_resnet34.cli.compile.replacing", replacing)
+    words = ["--ranges", known] if precision == "int8" else ["--precision", "fp32"]
+    result = run("compile", "-w", network, "-o", output, *words)
+    assert result.code == 1
+    assert "out.onnx': cannot be written (No space left on device); free space" in result.err
+    assert output.read_bytes() == b"the artifact before"
+    assert set(tmp_path.iterdir()) == {output, known, network}
 
 
 @pytest.mark.parametrize("option", ["--output", "--save-ranges", "--statistics"])

@@ -134,6 +134,11 @@ def test_images_and_ranges_together_or_neither_are_refused(pictures: list[Path])
         compile_int8(SOURCE, pictures, ranges={"image": (0, 1)})
 
 
+def test_options_of_a_pass_are_refused_where_ranges_are_given() -> None:
+    with pytest.raises(UsageError, match="method, threads: only with calibration images"):
+        compile_int8(SOURCE, ranges={"image": (0, 1)}, method="mse", threads=1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -149,6 +154,8 @@ def test_bad_arguments_are_refused_before_any_image(options: Any, message: str) 
 
 def test_no_image_that_can_be_read_is_a_calibration_error() -> None:
     told: list[ImageError | None] = []
+    with pytest.raises(CalibrationError, match="none was given, or all were refused"):
+        compile_int8(SOURCE, [])
     with pytest.raises(CalibrationError, match="no calibration image was seen"):
         compile_int8(SOURCE, [b"junk", b""], on_image=told.append)
     assert all(isinstance(one, ImageError) for one in told)

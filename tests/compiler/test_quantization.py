@@ -1,10 +1,13 @@
 """int8 artifacts: what is in them, and that blocks of zeros survive."""
 
+import errno
 import hashlib
 import logging
+import os
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto
 
@@ -21,7 +24,7 @@ from ssd_resnet34.compiler.quantization import (
     only_layer,
     quantize,
 )
-from ssd_resnet34.errors import ArtifactError, CalibrationError, UsageError
+from ssd_resnet34.errors import ArtifactError, CalibrationError, OutputError, UsageError
 from ssd_resnet34.runtime import cpu
 
 ENGINES = ("onnxruntime", "openvino")
@@ -145,6 +148,18 @@ def test_a_source_that_is_no_artifact_is_refused(source: bytes, ranges: Ranges) 
     del model.metadata_props[:]
     with pytest.raises(ArtifactError, match="contract"):
         quantize(artifact.serialize(model), ranges)
+
+
+def test_a_full_disk_for_temporary_files_is_told(
+    source: bytes, ranges: Ranges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(onnx, "save_model", full)  # the quantizer's own writing
+    monkeypatch.setattr(onnx, "save", full)
+    with pytest.raises(OutputError, match=r"cannot be written \(No space left.*free space"):
+        quantize(source, ranges)
 
 
 def test_the_programs_own_logging_is_left_as_it_was(source: bytes, ranges: Ranges) -> None:

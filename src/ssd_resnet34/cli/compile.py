@@ -14,7 +14,7 @@ from ..compiler.ranges import DEFAULT_PERCENTAGE
 from ..errors import ImageError, UnsupportedPrecision, UsageError
 from ..evaluation import dataset
 from ..evaluation.guard import HELD_BACK, Bar, Judge, hold_back
-from ..files import check_target, replacing
+from ..files import check_target, replacing, told
 from ..model import SSDResNet34
 from ..vision.images import Image, Limits
 from ..weights import ranges as range_files
@@ -280,7 +280,7 @@ def _known(model: SSDResNet34) -> Calibrated:
 
 
 def _write(output: Path, data: bytes) -> None:
-    with replacing(output) as file:
+    with replacing(output) as file, told(str(output)):
         file.write(data)
 
 

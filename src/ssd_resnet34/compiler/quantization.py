@@ -25,6 +25,7 @@ import numpy as np
 
 from .. import artifact
 from ..errors import CalibrationError, UsageError
+from ..files import told
 from ..weights.ranges import check as check_ranges
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def quantize(
         UsageError: ``source`` is int8 already, no such layer to keep, or none is left to round.
         CalibrationError: a range that is none, or tensors have no range; named.
         ArtifactError: ``source`` is not an artifact.
+        OutputError: no room for temporary files, 110 MB for this network.
     """
     model = load(source)
     if artifact.precision_of(model) != "fp32":
@@ -127,7 +129,11 @@ def _rounded(
             for name, (low, high) in _of_what_is_moved(model, ranges).items()
         },
     )
-    with tempfile.TemporaryDirectory(prefix="ssd-resnet34-") as folder, _quiet():
+    with (
+        told(tempfile.gettempdir()),
+        tempfile.TemporaryDirectory(prefix="ssd-resnet34-") as folder,
+        _quiet(),
+    ):
         cache, written = Path(folder) / "ranges.json", Path(folder) / "int8.onnx"
         save_tensors_data(table, cache)
         quantize_static(
