@@ -44,7 +44,7 @@ def load(source: bytes | str | PathLike[str], name: str = "the model") -> "onnx.
             subgraph or in a function; found before any engine sees the model.
     """
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no stubs
+    from google.protobuf.message import DecodeError
 
     data, name = _bytes_of(source, name)
     model = onnx.ModelProto()

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -153,7 +153,7 @@ def _one(
         raise failure
 
 
-def _in_order(detector: Detector, video: Video) -> Iterator[tuple[Frame, Detections]]:
+def _in_order(detector: Detector, video: Video) -> Generator[tuple[Frame, Detections]]:
     def work(frame: Frame) -> tuple[Frame, Detections]:
         return frame, detector(frame.image)
 
@@ -162,7 +162,7 @@ def _in_order(detector: Detector, video: Video) -> Iterator[tuple[Frame, Detecti
 
 def _show(frame: Frame, found: Detections, as_json: bool, live: bool) -> None:
     if as_json:
-        times = {"frame": frame.number, "time": round(frame.seconds, 6)}
+        times: dict[str, float | str] = {"frame": frame.number, "time": round(frame.seconds, 6)}
         if live:
             times["utc"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         print(json.dumps({**found.to_dict(), **times}, separators=(",", ":")), flush=True)
