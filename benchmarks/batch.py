@@ -21,7 +21,7 @@ import ssd_resnet34
 from ssd_resnet34.batch import manifest, running, shards
 from ssd_resnet34.batch.manifest import Manifest
 from ssd_resnet34.batch.place import LocalPlace
-from ssd_resnet34.batch.pool import Pool
+from ssd_resnet34.batch.pool import Care, Pool
 from ssd_resnet34.batch.sources import Search
 from ssd_resnet34.batch.worker import Job
 from ssd_resnet34.benchmarking.pairs import ENOUGH, Comparison, compare
@@ -56,14 +56,15 @@ def measure(pairs: int, count: int) -> Comparison:
         place = LocalPlace(folder / "out")
         plan = manifest.write(place, Search(str(folder / "in")), shard_size=count)
         found = Manifest(place, plan)
-        with ssd_resnet34.load() as detector, Pool(Job()) as pool:
+        with ssd_resnet34.load() as detector, Pool(Job(), Care(timeout=600)) as pool:
 
             def stream() -> None:
                 assert len(list(detector.stream(paths))) == count
 
             def batch() -> None:
                 for shard, rows, timings in running.process(found, pool, {0: ()}):
-                    assert not any(row.error for row in rows)
+                    errors = [row.message for row in rows if row.error]
+                    assert not errors, errors
                     shards.commit(place, plan, shard, rows, timings)
 
             return compare(f"batch, {count} images", stream, batch, pairs)
