@@ -69,10 +69,14 @@ class Lock:
         return self
 
     def _take(self) -> None:
+        broken = False
         while not self.place.create(NAME, _encoded(self._mine)):
-            self._wait_for_the_dead()
-            self.place.remove(NAME)
-            time.sleep(_SETTLE)
+            dead = self._wait_for_the_dead()
+            if dead is not None and self._read() == dead:  # nobody else broke it meanwhile
+                self.place.remove(NAME)
+            broken = True
+        if broken:
+            time.sleep(_SETTLE)  # one who saw the same dead lock may yet remove this one
         held = self._read()
         if held is None or held.get("token") != self._mine["token"]:
             raise self._refused(held or {})
@@ -95,20 +99,20 @@ class Lock:
         if self._lost:
             raise self._refused(self._read() or {})
 
-    def _wait_for_the_dead(self) -> None:
-        """Return when the lock may be removed.
+    def _wait_for_the_dead(self) -> dict[str, Any] | None:
+        """The lock that may be removed; None where it is gone already.
 
         Raises:
             OutputLocked: its holder lives.
         """
         seen = self._read()
         if seen is None:
-            return
+            return None
         if _is_here(seen):
             if _lives(seen):
                 raise self._refused(seen)
             self.on_note(f"the run that held {self.place.name} (process {seen['pid']}) is gone")
-            return
+            return seen
         holder = f"{seen.get('host', 'unknown')}, process {seen.get('pid', 'unknown')}"
         self.on_note(
             f"{self.place.name} is locked by a run elsewhere ({holder}); waiting {self._stale:g} s "
@@ -119,10 +123,11 @@ class Lock:
             time.sleep(min(1.0, self._stale / 10))
             now = self._read()
             if now is None:
-                return
+                return None
             if now != seen:
                 raise self._refused(now)
         self.on_note(f"none came: {holder} is taken for dead")
+        return seen
 
     def _keep_beating(self) -> None:
         while not self._over.wait(self._beat):
