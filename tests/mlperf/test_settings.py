@@ -91,7 +91,7 @@ def test_without_a_user_conf_expectations_are_measured(tmp_path: Path) -> None:
             [
                 "at least 0 s instead of 600 s",
                 "percentile 90 instead of 99",
-                "a latency limit of 5000 ms instead of 100 ms",
+                "a latency limit of 10000 ms instead of 100 ms",
             ],
         ),
         (

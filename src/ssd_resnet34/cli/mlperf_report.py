@@ -180,7 +180,7 @@ def show(report: Report, folder: Path) -> None:
     )
     _say(f"{machine['cpu']['model']}, {machine['system']}, ssd-resnet34 {machine['version']}")
     for line in setting_lines(report.finished.ready.settings, job):
-        print(printable(f"  {line}"))
+        _say(line, "  ")
     if report.result is not None:
         _show_result(report.result)
     if report.verdict is not None:
@@ -188,7 +188,7 @@ def show(report: Report, folder: Path) -> None:
     if report.objections:
         print("NOT A SUBMISSION by the rules of", job.round)
         for line in report.objections:
-            print(printable(f"  {line}"))
+            _say(line, "  ")
     if report.rows:
         _show_rows(report)
     elif report.result is not None:
@@ -201,16 +201,16 @@ def show(report: Report, folder: Path) -> None:
 
 def _show_result(result: Result) -> None:
     metric = result.metric
-    value = "–" if metric.value is None else f"{metric.value:,.4g} {metric.unit}"
+    value = "–" if metric.value is None else f"{figures(metric.value)} {metric.unit}"
     verdict = "VALID" if result.valid else "INVALID"
     queries = "1 query" if result.queries == 1 else f"{result.queries:,} queries"
     print(f"LoadGen, by these settings: {verdict}, {queries}")
     print(f"{metric.name}: {value}")
     for line in (*result.reasons, *result.errors):
-        _say(f"  {line}")
+        _say(line, "  ")
     show_table(
         ("latency", *(f"p{p:g}" for p in result.latencies)),
-        [("ms", *(f"{value:,.4g}" for value in result.latencies.values()))],
+        [("ms", *(figures(value) for value in result.latencies.values()))],
         right=range(1, 1 + len(result.latencies)),
         folding=0,
     )
@@ -238,7 +238,7 @@ def _show_rows(report: Report) -> None:
 
 
 def show_verdict(verdict: Verdict) -> None:
-    """The gate, then the two lines of ``accuracy.txt``."""
+    """The gate, and AP by IoU and size."""
     said = "reaches" if verdict.passed else "does not pass"
     print(
         f"{verdict.percent:.3f} % {said} the gate of {100 * GATE:.1f} % "
@@ -248,6 +248,6 @@ def show_verdict(verdict: Verdict) -> None:
     print(", ".join(f"{name} {number(numbers[name])}" for name in NAMES[:6]))
 
 
-def _say(text: str) -> None:
-    for line in wrap(text, 80):
+def _say(text: str, indent: str = "") -> None:
+    for line in wrap(text, 80, initial_indent=indent, subsequent_indent=indent):
         print(printable(line))
