@@ -1,0 +1,191 @@
+"""What a server costs on top of its network, and what it does with too many clients.
+
+    python -m benchmarks.serving [--pairs 15] [--json]
+
+1. Around the network: time of a `/detect` request against the stages that its worker reports.
+2. Throughput: 4 clients against `Detector.stream` in this process, in interleaved pairs.
+3. A burst: 50 clients at once; how long a refusal takes, and how long `/v2/health/live`.
+
+Ends with 1 where the first is over 1.05, the second under 0.95, or a refusal takes 100 ms.
+"""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import cv2
+import httpx
+
+import ssd_resnet34
+from ssd_resnet34.benchmarking.pairs import ENOUGH, interleave, percentiles, ratio
+
+SAMPLE: Final = Path(__file__).resolve().parents[1] / "samples" / "scene.png"
+CLIENTS: Final = 4
+BLOCK: Final = 4
+BURST: Final = 50
+
+MOST_AROUND: Final = 1.05
+LEAST_THROUGHPUT: Final = 0.95
+REFUSAL_SECONDS: Final = 0.1
+
+
+@contextmanager
+def server(*options: str) -> Iterator[httpx.Client]:
+    """A client of a server on the embedded weights, started as a user starts it."""
+    command = [sys.executable, "-m", "ssd_resnet34", "serve", "--port", "0", *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        line = ""
+        while not line.startswith("serving: "):
+            line = process.stderr.readline()
+            if not line:
+                sys.exit("the server did not start")
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        with client(line.split()[1].rstrip("/")) as made:
+            yield made
+        process.send_signal(signal.SIGTERM)
+        if process.wait(120):
+            sys.exit(f"the server ended with code {process.returncode}")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def client(address: str) -> httpx.Client:
+    limits = httpx.Limits(max_connections=BURST + 10)
+    return httpx.Client(base_url=address, timeout=600, limits=limits, trust_env=False)
+
+
+def jpeg() -> bytes:
+    """The sample picture as a camera would send it."""
+    picture = cv2.imread(str(SAMPLE))
+    assert picture is not None
+    return bytes(cv2.imencode(".jpg", picture)[1])
+
+
+def around(http: httpx.Client, data: bytes, count: int) -> dict[str, float]:
+    """Whole request / stages in the worker, one request at a time."""
+    shares, network = [], []
+    for number in range(count + 2):
+        began = time.perf_counter()
+        answer = http.post("/detect", content=data)
+        whole = time.perf_counter() - began
+        assert answer.status_code == 200, answer.text
+        stages = {
+            name: float(value) / 1e3
+            for name, _, value in (
+                part.strip().partition(";dur=")
+                for part in answer.headers["server-timing"].split(",")
+            )
+        }
+        del stages["queue"]
+        if number >= 2:  # the first two warm up
+            shares.append(whole / sum(stages.values()))
+            network.append(stages["network"])
+    return {"around": median(shares), "network_ms": 1e3 * median(network)}
+
+
+def throughput(http: httpx.Client, data: bytes, pairs: int) -> dict[str, float]:
+    """Images a second of the server / of a stream in one process."""
+    with ssd_resnet34.load() as detector, ThreadPoolExecutor(CLIENTS) as clients:
+
+        def ask(_: int) -> None:
+            assert http.post("/detect", content=data).status_code == 200
+
+        def serve() -> None:
+            list(clients.map(ask, range(BLOCK)))
+
+        def stream() -> None:
+            for _ in detector.stream([data] * BLOCK):
+                pass
+
+        found = ratio(interleave(stream, serve, pairs, warm_ups=1))
+    return {"throughput": found.median, "low": found.low, "high": found.high}
+
+
+def burst(http: httpx.Client, data: bytes) -> dict[str, Any]:
+    """50 clients at once, all connected already."""
+    health: list[float] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        with client(str(http.base_url)) as own:
+            while not done.is_set():
+                began = time.perf_counter()
+                assert own.get("/v2/health/live").status_code == 200
+                health.append(time.perf_counter() - began)
+                time.sleep(0.02)
+
+    start = threading.Barrier(BURST)
+
+    def ask(_: int) -> tuple[int, float]:
+        with client(str(http.base_url)) as own:
+            own.get("/v2/health/live")
+            start.wait()
+            began = time.perf_counter()
+            answer = own.post("/detect", content=data)
+            return answer.status_code, time.perf_counter() - began
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with ThreadPoolExecutor(BURST) as clients:
+        answers = list(clients.map(ask, range(BURST)))
+    done.set()
+    watcher.join()
+    refused = [seconds for code, seconds in answers if code == 429]
+    codes = [code for code, _ in answers]
+    return {
+        "answered": codes.count(200),
+        "refused": len(refused),
+        "late": codes.count(504),
+        "refusal_ms": 1e3 * percentiles(refused).p50 if refused else 0.0,
+        "slowest_refusal_ms": 1e3 * max(refused, default=0.0),
+        "health_p50_ms": 1e3 * percentiles(health).p50,
+        "health_p99_ms": 1e3 * percentiles(health).p99,
+        "slowest_health_ms": 1e3 * max(health),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=ENOUGH, help=f"at least {ENOUGH}")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    pairs, data = max(arguments.pairs, ENOUGH), jpeg()
+    with server("--deadline", "600") as http:
+        found: dict[str, Any] = {
+            **around(http, data, pairs),
+            **throughput(http, data, pairs),
+        }
+    # Room for ten images: the burst is five times that, whatever this machine's speed.
+    deadline = f"{10 * found['network_ms'] / 1e3 * 1.2:.2f}"
+    with server("--deadline", deadline) as http:
+        found |= burst(http, data)
+    if arguments.json:
+        print(json.dumps(found))
+    else:
+        for name, value in found.items():
+            print(f"{name:<20}{value:.3f}" if isinstance(value, float) else f"{name:<20}{value}")
+    if (
+        found["around"] > MOST_AROUND
+        or found["throughput"] < LEAST_THROUGHPUT
+        or found["refusal_ms"] > 1e3 * REFUSAL_SECONDS
+        or not found["answered"]
+        or not found["refused"]
+    ):
+        sys.exit("a bound does not hold")
+
+
+if __name__ == "__main__":
+    main()
