@@ -79,6 +79,7 @@ PARTS: Final = (
         "four scenarios in --quick, and accuracy against `eval`",
         ("benchmarks.quick_rounds",),
     ),
+    Part("serve", "requests against their stages, 4 clients, a burst", ("benchmarks.serving",)),
     Part("startup", "import, and `detect` beyond its network", ("benchmarks.startup",)),
 )
 
