@@ -85,6 +85,8 @@ def test_a_plan_is_made_once_and_shown(batch: Run, picture: Picture, tmp_path: P
         (["run", "in", "-o", "ftp://x/y"], 2, "no write that appears whole"),
         (["run", "in", "-o", "out", "--format", "xml"], 2, "parquet, jsonl, coco"),
         (["run", "in", "-o", "out", "--max-error-rate", "7"], 2, "max-error-rate"),
+        (["run", "in", "-o", "out", "--gpus", "1"], 2, "--gpus is for --ray"),
+        (["run", "in", "-o", "out", "--ray", "127.0.0.1:9"], 1, "no Ray cluster"),
         (["report", "in"], 2, "no batch run wrote there"),
         (["convert", "in", "--to", "coco", "-o", "x.json"], 2, "no batch run wrote there"),
         (["plan", "in"], 2, "--output"),

@@ -43,6 +43,24 @@ def reconcile(place: Place, manifest: Manifest) -> Summary:
         Unreconciled: they differ; says where first, and how often.
         OutputError: the place cannot be read.
     """
+    summary, faults = examine(place, manifest)
+    if faults:
+        first = faults[0]
+        raise Unreconciled(
+            f"{place.name}/{shards.name_of(manifest.plan, first.shard)}: {first.reason} "
+            f"({len(faults)} of {manifest.plan.shards} shards differ from the manifest); run again "
+            "to mend them"
+        )
+    return summary
+
+
+def examine(place: Place, manifest: Manifest) -> tuple[Summary, list[Fault]]:
+    """Counts of all rows that are as the manifest says, and the shards that are not.
+
+    Raises:
+        Unreconciled: a file is there that is of no shard.
+        OutputError: the place cannot be read.
+    """
     plan = manifest.plan
     _, strange = shards.committed(place, plan)
     if strange:
@@ -50,18 +68,11 @@ def reconcile(place: Place, manifest: Manifest) -> Summary:
             f"{place.name}: {strange[0]} is of no shard of the manifest ({len(strange)} such); "
             "remove it and run again"
         )
-    summary = Summary()
-    faults = []
+    summary, faults = Summary(), []
     work = partial(shards.check, place, manifest)
     for found in overlapped(work, range(plan.shards), place.readers):
         if isinstance(found, Fault):
             faults.append(found)
         else:
             summary += found
-    if faults:
-        first = faults[0]
-        raise Unreconciled(
-            f"{place.name}/{shards.name_of(plan, first.shard)}: {first.reason} ({len(faults)} of "
-            f"{plan.shards} shards differ from the manifest); run again to mend them"
-        )
-    return summary
+    return summary, faults

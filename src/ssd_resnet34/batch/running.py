@@ -52,6 +52,18 @@ class Rules:
         if not 0 <= self.max_error_rate <= 1:
             raise UsageError(f"max error rate: {self.max_error_rate}; give a share from 0 to 1")
 
+    def check(self, done: int, refused: int, last: str | None) -> None:
+        """Stop a run of which so many inputs were refused.
+
+        Raises:
+            TooManyErrors: more than ``max_error_rate`` allows.
+        """
+        if done >= ENOUGH and refused > self.max_error_rate * done:
+            raise TooManyErrors(
+                f"{refused} of {done} inputs were refused, more than {self.max_error_rate:.0%} "
+                f"(the last: {last or 'fine'}); look at the input, or raise --max-error-rate"
+            )
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -117,33 +129,50 @@ def run(
             force=rules.force,
             watcher=watcher,
         )
+        manifest = Manifest(place, made)
         with Pool(replace(job, root=made.root), care) as pool:
-            resumed = _work(place, Manifest(place, made), pool, lock, rules, watcher)
+            todo, resumed = begin(place, manifest, pool.ready, rules, watcher)
+            with closing(process(manifest, pool, todo, rules, watcher)) as finished:
+                for shard, rows, timings in finished:
+                    lock.check()
+                    shards.commit(place, made, shard, rows, timings)
+                    watcher.committed(shard)
             lost = pool.lost
         lock.check()
-        summary = finishing.reconcile(place, Manifest(place, made))
-        if made.format == "coco":
-            converting.commit_coco(place, made)
-        finishing.mark(place, made, summary)
-    return Outcome(made, summary, resumed, lost)
+        summary = finishing.reconcile(place, manifest)
+        conclude(place, made, summary)
+        return Outcome(made, summary, resumed, lost)
 
 
-def _work(
-    place: Place, manifest: Manifest, pool: Pool, lock: Lock, rules: Rules, watcher: Watcher
-) -> int:
-    """Process and commit what remains; how many inputs had their rows already."""
-    models.check(place, pool.ready, rules.force)
-    todo, resumed = _remaining(place, manifest, pool.ready, rules, watcher)
-    watcher.begin(manifest.plan, pool.ready, manifest.plan.count - resumed)
+def begin(
+    place: Place, manifest: Manifest, ready: Ready, rules: Rules, watcher: Watcher
+) -> tuple[dict[int, Sequence[Row]], int]:
+    """What a run has to do: number of each shard -> rows of it that are kept; and how many inputs
+    need nothing.
+
+    Raises:
+        SettingsConflict: rows of another model or threshold are there, without ``rules.force``.
+        ManifestError: a file is there that is of no shard.
+        OutputError: the place cannot be read or written.
+    """
+    models.check(place, ready, rules.force)
+    todo, resumed = _remaining(place, manifest, ready, rules, watcher)
+    watcher.begin(manifest.plan, ready, manifest.plan.count - resumed)
     if todo:
         finishing.undo(place)
-        models.record(place, pool.ready)
-    with closing(process(manifest, pool, todo, rules, watcher)) as finished:
-        for shard, rows, timings in finished:
-            lock.check()
-            shards.commit(place, manifest.plan, shard, rows, timings)
-            watcher.committed(shard)
-    return resumed
+        models.record(place, ready)
+    return todo, resumed
+
+
+def conclude(place: Place, plan: Plan, summary: Summary) -> None:
+    """Write what comes last, once rows and manifest were found to agree.
+
+    Raises:
+        OutputError: the place cannot be read or written.
+    """
+    if plan.format == "coco":
+        converting.commit_coco(place, plan)
+    finishing.mark(place, plan, summary)
 
 
 @dataclass
@@ -191,12 +220,7 @@ def process(
         current.timings.append(one.timing)
         watcher.done(one)
         refused += one.row.error is not None
-        if done >= ENOUGH and refused > rules.max_error_rate * done:
-            raise TooManyErrors(
-                f"{refused} of {done} inputs were refused, more than {rules.max_error_rate:.0%} "
-                f"(the last: {one.row.message or 'fine'}); look at the input, or raise "
-                "--max-error-rate"
-            )
+        rules.check(done, refused, one.row.message)
         if len(current.rows) == current.wanted:
             del unfinished[shard]
             yield shard, [current.rows[id] for id in sorted(current.rows)], current.timings

@@ -1,5 +1,7 @@
 """What a run tells to whoever watches it."""
 
+from collections import Counter
+
 from .manifest import Plan
 from .worker import Done, Ready
 
@@ -18,6 +20,9 @@ class Watcher:
 
     def done(self, done: Done) -> None:
         """One more input has a row."""
+
+    def counted(self, rows: int, errors: Counter[str]) -> None:
+        """So many inputs have their rows, made on another machine; codes of those refused."""
 
     def committed(self, shard: int) -> None:
         """A shard is safe."""

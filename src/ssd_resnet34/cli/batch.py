@@ -11,9 +11,10 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from .. import detector as detectors
-from ..batch import converting, finishing, manifest, planning, running
+from ..batch import cluster, converting, finishing, manifest, planning, running
 from ..batch import report as reports
 from ..batch.addresses import local_path
+from ..batch.cluster import Actors
 from ..batch.lock import Lock
 from ..batch.manifest import Plan
 from ..batch.patience import DEFAULT_PATIENCE, Patience
@@ -141,6 +142,13 @@ def run(
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Do error rows of earlier runs again.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Of a Ray cluster: auto, local or HOST:PORT."),
+    ] = None,
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="With --ray: GPUs of each worker.")
+    ] = None,
     shard_size: ShardSize = None,
     column: Column = None,
     follow_links: FollowLinks = False,
@@ -158,6 +166,8 @@ def run(
 
     The first run plans which inputs there are; _SUCCESS appears last.
 
+    With --ray, --workers is the most actors that Ray may start, of --threads CPUs each.
+
     Exit code 3 where rows are errors, 1 where rows and plan differ.
     """
     wanted = None
@@ -165,7 +175,12 @@ def run(
         wanted = tuple(name.strip() for name in classes.split(",") if name.strip())
         if not wanted:
             raise UsageError("--classes is empty; name at least one, like --classes car,bus")
-    workers, threads = _share(workers, threads)
+    if ray is None:
+        if gpus is not None:
+            raise UsageError("--gpus is for --ray; here, --device names a GPU")
+        workers, threads = _share(workers, threads)
+    else:
+        workers, threads = workers or 1, threads or 1
     job = Job(
         weights=os.path.abspath(weights) if os.path.exists(weights) else weights,
         engine=engine,
@@ -177,16 +192,27 @@ def run(
         patience=Patience(min(patience, timeout / 2)),
     )
     with Shown.on_stderr(quiet=quiet, verbose=verbose) as shown, _ended_by_signals():
-        outcome = running.run(
-            output,
-            Search(source, column, follow_links, local_path(output), job.patience),
-            job,
-            Care(workers, timeout, memory * _MIB),
-            Rules(max_error_rate, force, retry_errors),
-            format=form,
-            shard_size=shard_size,
-            watcher=shown,
-        )
+        search = Search(source, column, follow_links, local_path(output), job.patience)
+        rules = Rules(max_error_rate, force, retry_errors)
+        if ray is None:
+            care = Care(workers, timeout, memory * _MIB)
+            outcome = running.run(
+                output, search, job, care, rules, format=form, shard_size=shard_size, watcher=shown
+            )
+        else:
+            care = Care(1, timeout, memory * _MIB)
+            actors = Actors(ray, 1, workers, threads, gpus or 0.0)
+            outcome = cluster.run(
+                output,
+                search,
+                actors,
+                job,
+                care,
+                rules,
+                format=form,
+                shard_size=shard_size,
+                watcher=shown,
+            )
     show_outcome(outcome, output, as_json)
     if outcome.summary.refused:
         raise typer.Exit(SOME_REFUSED)

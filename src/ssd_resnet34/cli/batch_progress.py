@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Self
@@ -70,6 +71,14 @@ class Shown(Watcher):
         self.pace.add(done.row.error)
         if done.row.error is not None and self.verbose:
             complain(f"{done.row.message} [{done.row.error}]", "refused")
+        if self._due():
+            self._show(self.pace.line(), self.pace.total, self.pace.done)
+
+    def counted(self, rows: int, errors: Counter[str]) -> None:
+        for code in errors.elements():
+            self.pace.add(code)
+        for _ in range(rows - errors.total()):
+            self.pace.add()
         if self._due():
             self._show(self.pace.line(), self.pace.total, self.pace.done)
 

@@ -1,0 +1,278 @@
+"""A run over a Ray cluster: the same plan, shards and commits, in actors on many machines.
+
+Ray Data hands out numbers of shards and nothing else. An actor commits a shard by the same code as
+a local run, with the same worker process inside it for what crashes or hangs; what comes back is a
+line that says so. What Ray loses, repeats or gives up therefore decides nothing: a shard is done
+when its file is there, and what is missing after a round is given out in the next.
+"""
+
+import json
+import os
+import socket
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import BatchError, MissingExtra, UsageError
+from . import finishing, shards
+from . import manifest as manifests
+from .lock import Lock
+from .manifest import Manifest
+from .place import open_place
+from .planning import plan
+from .pool import START, Care, Pool
+from .running import Outcome, Rules, begin, conclude, process
+from .shards import Fault
+from .sources import Search
+from .watching import Watcher
+from .worker import Job, Ready, describe
+
+BLOCKS: Final = 10_000
+"""Tasks of a round, at most: more shards than that share tasks."""
+
+RESTARTS: Final = 3
+"""Of an actor whose machine is lost, before Ray gives a round up."""
+
+ANSWER: Final = 10.0
+"""Seconds for a cluster to answer at all."""
+
+TRIES: Final = 2
+"""Of a task whose actor is lost."""
+
+
+@dataclass(frozen=True)
+class Actors:
+    """The actors of a run.
+
+    Attributes:
+        address: of the cluster: ``auto``, ``local`` (one on this machine), ``host:port``.
+        least, most: between which Ray scales their number.
+        cpus: CPUs of each, which are its threads.
+        gpus: GPUs of each; parts are allowed.
+
+    Raises:
+        UsageError: out of range.
+    """
+
+    address: str = "auto"
+    least: int = 1
+    most: int = 1
+    cpus: int = 1
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.most:
+            raise UsageError(f"actors: {self.least} to {self.most}; give 1 <= least <= most")
+        if self.cpus < 1 or self.gpus < 0:
+            raise UsageError(f"actors: {self.cpus} CPUs, {self.gpus} GPUs; give CPUs from 1")
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """As Ray takes them."""
+        return {"num_cpus": self.cpus, **({"num_gpus": self.gpus} if self.gpus else {})}
+
+
+def run(
+    target: str,
+    search: Search,
+    actors: Actors,
+    job: Job = Job(),  # noqa: B008  # frozen
+    care: Care = Care(),  # noqa: B008  # frozen
+    rules: Rules = Rules(),  # noqa: B008  # frozen
+    *,
+    format: str | None = None,
+    shard_size: int | None = None,
+    watcher: Watcher = Watcher(),  # noqa: B008  # has no state
+) -> Outcome:
+    """As :func:`ssd_resnet34.batch.running.run`, by the actors of a Ray cluster.
+
+    ``target``, ``search`` and the weights must name the same on every machine: stores, or folders
+    that all of them share. ``care.workers`` is of no meaning: an actor has one worker process.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+        BatchError: no cluster answers, or a whole round brought no shard.
+        SSDResNet34Error: as for a local run.
+    """
+    ray = _ray()
+    _connect(ray, actors.address)
+    place = open_place(target, job.patience)
+    with Lock(place, watcher.note) as lock:
+        place.sweep()
+        made = plan(
+            place,
+            search,
+            format=format,
+            shard_size=shard_size,
+            force=rules.force,
+            watcher=watcher,
+        )
+        manifest = Manifest(place, made)
+        job = replace(job, root=made.root, threads=job.threads or actors.cpus)
+        look = ray.remote(**actors.resources)(_describe)
+        ready: Ready = _answer(ray, look.remote(job), actors)
+        todo, resumed = begin(place, manifest, ready, rules, watcher)
+        remaining = set(todo)
+        rows = refused = 0
+        while True:
+            given = len(remaining)
+            for done in _round(ray, sorted(remaining), target, job, care, rules, actors):
+                lock.check()
+                errors = Counter(json.loads(done["errors"]))
+                rows += int(done["rows"])
+                refused += errors.total()
+                watcher.counted(int(done["rows"]), errors)
+                watcher.committed(int(done["shard"]))
+                rules.check(rows, refused, ", ".join(errors))
+            lock.check()
+            # Whatever Ray told or left out: what is there is done, what is not is not.
+            summary, faults = finishing.examine(place, manifest)
+            remaining = {one.shard for one in faults}
+            if not remaining:
+                break
+            if len(remaining) >= given:
+                raise BatchError(
+                    f"{place.name}: a round over the cluster brought no shard; see Ray's logs"
+                )
+        conclude(place, made, summary)
+        return Outcome(made, summary, resumed)
+
+
+def _round(
+    ray: Any,
+    numbers: list[int],
+    target: str,
+    job: Job,
+    care: Care,
+    rules: Rules,
+    actors: Actors,
+) -> Iterator[Mapping[str, Any]]:
+    """A line for each shard that Ray tells of; a failure of Ray's ends the round, not the run."""
+    if not numbers:
+        return
+    data = import_module("ray.data")
+    data.DataContext.get_current().enable_progress_bars = False
+    made = data.from_items(
+        [{"shard": number} for number in numbers],
+        override_num_blocks=min(len(numbers), BLOCKS),
+    ).map_batches(
+        ShardWorker,
+        fn_constructor_args=(target, job, replace(care, workers=1), rules.retry_errors),
+        batch_size=1,
+        compute=data.ActorPoolStrategy(min_size=actors.least, max_size=actors.most),
+        max_restarts=RESTARTS,
+        max_task_retries=TRIES,
+        **actors.resources,
+    )
+    try:
+        yield from made.iter_rows()
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, BatchError | UsageError):
+            raise cause from error
+
+
+class ShardWorker:
+    """An actor: a place, a plan, and a pool of one worker process."""
+
+    def __init__(self, target: str, job: Job, care: Care, retry_errors: bool) -> None:
+        self.place = open_place(target, job.patience)
+        made = manifests.load(self.place)
+        if made is None:
+            raise BatchError(
+                f"{target}: the plan cannot be seen from here; name a place that every machine has"
+            )
+        self.manifest = Manifest(self.place, made)
+        self.retry_errors = retry_errors
+        self.pool = Pool(job, care).__enter__()
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Commit the shards of a batch (one); a line for each."""
+        lines: dict[str, list[Any]] = {"shard": [], "rows": [], "errors": []}
+        for number in batch["shard"].tolist():
+            rows, errors = self._commit(number)
+            lines["shard"].append(number)
+            lines["rows"].append(rows)
+            lines["errors"].append(json.dumps(errors))
+        return lines
+
+    def _commit(self, shard: int) -> tuple[int, Counter[str]]:
+        summary = shards.check(self.place, self.manifest, shard)
+        kept = []
+        if not isinstance(summary, Fault):
+            if not self.retry_errors:  # a task that Ray repeats
+                return summary.rows, summary.errors
+            rows = shards.read(self.place, self.manifest, shard)
+            kept = [] if isinstance(rows, Fault) else [row for row in rows if row.error is None]
+        errors: Counter[str] = Counter()
+        everything = Rules(max_error_rate=1.0)  # the driver sees all shards, and decides
+        for number, rows, timings in process(self.manifest, self.pool, {shard: kept}, everything):
+            shards.commit(self.place, self.manifest.plan, number, rows, timings)
+            errors.update(row.error for row in rows if row.error is not None)
+        return self.manifest.plan.length(shard), errors
+
+
+def _describe(job: Job) -> Ready:
+    with job.load() as running:
+        return describe(running)
+
+
+def _ray() -> Any:
+    try:
+        return import_module("ray")
+    except ImportError as error:
+        raise MissingExtra("a cluster needs Ray: pip install 'ssd-resnet34[ray]'") from error
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Join a cluster. Ray itself waits without end for one that does not answer: it is asked first.
+
+    Raises:
+        BatchError: there is none.
+    """
+    if ray.is_initialized():
+        return
+    mend = "start one with `ray start --head`, or give local"
+    place = address
+    if address == "auto":
+        place = os.environ.get("RAY_ADDRESS") or _last_cluster()
+        if not place:
+            raise BatchError(f"no Ray cluster is known here; {mend}")
+    if place != "local":
+        host, _, port = place.rpartition("://")[2].rpartition(":")
+        if not host or not port.isdecimal():
+            raise UsageError(f"--ray {address}: give auto, local or HOST:PORT")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
+        except OSError as error:
+            raise BatchError(f"no Ray cluster at {place} ({error}); {mend}") from error
+    try:
+        ray.init(address=place, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise BatchError(f"no Ray cluster at {place} ({error}); {mend}") from error
+
+
+def _last_cluster() -> str:
+    """Where the cluster is that was last started on this machine, "" where none was."""
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    try:
+        return Path(folder, "ray", "ray_current_cluster").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _answer(ray: Any, promised: Any, actors: Actors) -> Any:
+    """What a task returns; its own exception where it raised one."""
+    try:
+        return ray.get(promised, timeout=START)
+    except ray.exceptions.GetTimeoutError as error:
+        raise BatchError(
+            f"no machine of the cluster had {actors.cpus} CPUs and {actors.gpus:g} GPUs free for "
+            f"{START:g} s; ask for less, or add machines"
+        ) from error
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause or error) from error
