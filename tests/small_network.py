@@ -79,12 +79,12 @@ def small_onnx(*, identity: bool = False, seed: int = 0) -> bytes:
 
 
 def pictures(count: int, seed: int = 0) -> list[NDArray[np.float32]]:
-    """Inputs float32 [1, 3, 1200, 1200] of different contrast."""
+    """Inputs float32 [1, 3, 1200, 1200] of different contrast, as far as pixels go."""
     rng = np.random.default_rng(seed)
     made = []
     for n in range(count):
         coarse = rng.standard_normal((1, 3, 50, 50)).astype(np.float32) * (0.5 + n)
-        made.append(coarse.repeat(24, 2).repeat(24, 3))
+        made.append(np.clip(coarse, -1.8, 2.2).repeat(24, 2).repeat(24, 3))
     return made
 
 

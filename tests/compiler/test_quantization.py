@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
-from fake_network import fake_onnx
 from quantized import Graph, check_types, numpy_ranges, relative_error
 from small_network import CONTRACT, ZERO_BLOCK, pictures, run, small_onnx
 from ssd_resnet34 import artifact
@@ -30,11 +29,10 @@ from ssd_resnet34.runtime import cpu
 ENGINES = ("onnxruntime", "openvino")
 
 
-def near(engine: str) -> float:
-    """Largest relative error of int8 heads. ONNX Runtime adds two products of 8 bits in 16 where
-    the CPU has no 8-bit dot products, and saturates there."""
-    exact = engine != "onnxruntime" or cpu.has_int8(cpu.features())
-    return 0.05 if exact else 0.25
+def near() -> float:
+    """Largest relative error of int8 heads. CPUs without 8-bit dot products add two products in 16
+    bits, and saturate where random weights are large side by side."""
+    return 0.05 if cpu.has_int8(cpu.features()) else 0.25
 
 
 Ranges = dict[str, tuple[float, float]]
@@ -94,7 +92,7 @@ def test_weights_are_int8_a_channel_and_activations_uint8(made: bytes) -> None:
 def test_the_heads_stay_close_to_those_of_fp32(source: bytes, made: bytes, engine: str) -> None:
     image = pictures(2)[1]  # the one that fills the ranges
     error = relative_error(run(engine, made, image), run(engine, source, image))
-    assert error < near(engine)
+    assert error < near()
 
 
 def test_missing_ranges_are_named(source: bytes, ranges: Ranges) -> None:
@@ -197,7 +195,7 @@ def test_a_block_of_zeros_quantizes_to_finite_heads(
     found = run(engine, data, image)
     assert all(np.isfinite(head).all() for head in found)
     error = relative_error(found, run(engine, source, image))
-    assert error < near(engine)
+    assert error < near()
 
 
 # ---------------------------------------------------------------- what needs a range
@@ -233,20 +231,55 @@ def test_a_range_for_what_no_layer_reads_changes_no_byte(
 # ---------------------------------------------------------------- what is rounded
 
 
-def test_what_is_only_moved_keeps_its_levels(source: bytes, ranges: Ranges) -> None:
-    graph = Graph(artifact.load(quantize(source, ranges)))
-    scales = {
-        node.input[0]: graph.stored[node.input[1]].item()
+def scales(data: bytes) -> dict[str, tuple[float, int]]:
+    """Rounded tensor -> scale and zero point."""
+    graph = Graph(artifact.load(data))
+    return {
+        node.input[0]: (graph.stored[node.input[1]].item(), graph.stored[node.input[2]].item())
         for node in graph.model.graph.node
         if node.op_type == "QuantizeLinear"
     }
+
+
+def test_what_is_rounded_is_what_layers_read(source: bytes, made: bytes) -> None:
+    assert set(scales(made)) == {"image", *activations(source)}
+
+
+def test_pooling_keeps_the_levels_of_what_it_moves(ranges: Ranges, made: bytes) -> None:
+    found = scales(made)
     assert ranges["pool.3"][1] < ranges["block.add.relu"][1]
-    assert {scales[f"pool.{n}"] for n in range(4)} == {scales["block.add.relu"]}
+    assert {found[f"pool.{n}"] for n in range(4)} == {found["block.add.relu"]}
 
 
-def test_layers_are_the_later_convolutions_and_the_sums_in_graph_order(source: bytes) -> None:
-    heads = [f"{kind}_{n}" for kind in ("cls", "loc") for n in range(6)]
-    assert layers(source) == ["block.conv1", "block.conv2", "block.add", "last", *heads]
+def test_the_image_has_half_of_the_levels_so_that_pairs_of_products_fit_16_bits(
+    source: bytes, ranges: Ranges, made: bytes
+) -> None:
+    scale, zero = scales(made)["image"]
+    mean, std = np.array(CONTRACT.mean), np.array(CONTRACT.std)
+    pixels = (np.array([[0.0], [1.0]]) - mean) / std
+    levels = np.rint(pixels / scale) + zero
+    assert levels.min() == 0
+    assert 126 <= levels.max() <= 128
+    assert 2 * 128 * 127 < 2**15
+    assert quantize(source, ranges | {"image": (-1.0, 1.0)}) == made  # it is known, not measured
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_white_image_does_not_saturate_the_first_layer(source: bytes, engine: str) -> None:
+    """Its sums of products are the largest where all weights are."""
+    model = artifact.load(source)
+    for tensor in model.graph.initializer:
+        if tensor.name == "stem.weight":
+            ones = np.ones_like(numpy_helper.to_array(tensor))
+            tensor.CopyFrom(numpy_helper.from_array(ones, tensor.name))
+    network = artifact.serialize(model)
+    mean, std = (np.reshape(value, (3, 1, 1)) for value in (CONTRACT.mean, CONTRACT.std))
+    white = np.broadcast_to((1 - mean) / std, (1, 3, 1200, 1200)).astype(np.float32)
+    ranges = numpy_ranges(network, [white])
+    data = quantize(network, ranges, keep_float=set(layers(network)) - {"stem", "block.add"})
+    found, wanted = run(engine, data, white), run(engine, network, white)
+    for one, other in zip(found, wanted, strict=True):
+        assert np.abs(one - other).max() < 0.02 * np.abs(other).max()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -270,11 +303,6 @@ def test_a_graph_without_names_of_nodes_gets_those_of_its_tensors(
     )
 
 
-def test_a_network_without_convolutions_has_nothing_to_round() -> None:
-    with pytest.raises(UsageError, match="nothing to round"):
-        quantize(fake_onnx(), {"image": (0.0, 1.0)})
-
-
 # ---------------------------------------------------------------- layers that stay float
 
 
@@ -289,13 +317,13 @@ def float_convolutions(data: bytes) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "kept", [[], ["last"], ["cls_0", "loc_5"], ["block.conv1", "block.conv2", "last"]]
+    "kept", [[], ["stem"], ["cls_0", "loc_5"], ["block.conv1", "block.conv2", "last"]]
 )
 def test_kept_layers_have_their_float_weights_and_the_others_have_not(
     source: bytes, ranges: Ranges, made: bytes, kept: list[str]
 ) -> None:
     data = quantize(source, ranges, keep_float=kept)
-    assert float_convolutions(data) == {"stem", *kept}
+    assert float_convolutions(data) == set(kept)
     before, after = Graph(artifact.load(source)).stored, Graph(artifact.load(data)).stored
     for layer in kept:
         for leaf in ("weight", "bias"):
@@ -335,8 +363,18 @@ def test_what_stands_on_kept_layers_alone_is_that_of_fp32(
             np.testing.assert_allclose(found[n], wanted[n], rtol=1e-4, atol=1e-5)
 
 
+def test_pooling_rounds_nothing_where_no_rounded_layer_reads_it(
+    source: bytes, ranges: Ranges
+) -> None:
+    names = set(layers(source))
+    data = quantize(source, ranges, keep_float=names - {"cls_1"})
+    assert set(scales(data)) == {"block.add.relu", "pool.0"}
+    data = quantize(source, ranges, keep_float=names - {"cls_0"})
+    assert set(scales(data)) == {"block.add.relu"}
+
+
 def test_with_every_layer_kept_nothing_is_left_for_int8(source: bytes, ranges: Ranges) -> None:
-    with pytest.raises(UsageError, match="names every layer"):
+    with pytest.raises(UsageError, match="no layer is left for int8"):
         quantize(source, ranges, keep_float=layers(source))
 
 
@@ -346,31 +384,23 @@ def test_the_order_and_number_of_kept_names_do_not_matter(source: bytes, ranges:
     assert quantize(source, ranges, keep_float={"cls_1", "last"}) == one
 
 
-def test_the_first_convolution_may_be_named_and_is_float_anyhow(
-    source: bytes, ranges: Ranges, made: bytes
-) -> None:
-    assert quantize(source, ranges, keep_float=["stem"]) == made
-
-
 def test_a_layer_that_does_not_exist_cannot_be_kept(source: bytes, ranges: Ranges) -> None:
     for unknown in ("cls_9", "stem.relu", "pool.0", "bloc", ""):
-        with pytest.raises(UsageError, match=rf"no layer '{unknown}' to keep.*block\.conv1"):
+        with pytest.raises(UsageError, match=rf"no layer '{unknown}' to keep.*stem, block\.conv1"):
             quantize(source, ranges, keep_float=["last", unknown])
 
 
-@pytest.mark.parametrize("layer", ["block.conv2", "cls_3"])
+@pytest.mark.parametrize("layer", ["stem", "block.conv2", "cls_3"])
 def test_only_one_layer_rounds_its_weights_and_no_other(
     source: bytes, ranges: Ranges, layer: str
 ) -> None:
     data = only_layer(source, ranges, layer)
-    assert float_convolutions(data) == {"stem", *layers(source)} - {layer, "block.add"}
+    assert float_convolutions(data) == {*layers(source)} - {layer, "block.add"}
 
 
 def test_a_sum_alone_rounds_what_it_adds(source: bytes, ranges: Ranges) -> None:
     data = only_layer(source, ranges, "block.add")
-    graph = Graph(artifact.load(data))
-    rounded = [n.input[0] for n in graph.model.graph.node if n.op_type == "QuantizeLinear"]
-    assert sorted(rounded) == ["block.conv2", "stem.relu"]
+    assert set(scales(data)) == {"block.conv2", "stem.relu"}
 
 
 def test_further_facts_are_in_the_metadata(source: bytes, ranges: Ranges, made: bytes) -> None:

@@ -163,7 +163,7 @@ def test_the_noisiest_layers_stay_float_twice_as_many_each_time(
 
 def test_half_of_the_layers_is_the_most_that_is_sold(judged: Judge) -> None:
     verdict = judged.compile(CALIBRATED, Bar(agreement=1), for_sale=FOR_SALE)
-    assert len(LAYERS) == 16
+    assert len(LAYERS) == 17
     assert len(verdict.kept) == 8
     assert len(verdict.failures) == 1
 
