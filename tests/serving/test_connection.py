@@ -67,6 +67,12 @@ def post(body: bytes, *headers: bytes, path: bytes = b"/detect") -> bytes:
     return b"POST " + path + b" HTTP/1.1\r\n" + HEAD + lines + b"\r\n" + body
 
 
+UPGRADE = (
+    b"Connection: Upgrade, HTTP2-Settings",
+    b"Upgrade: h2c",
+    b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+)
+
 CLOSED: dict[str, tuple[bytes, int]] = {
     "not HTTP": (b"\x16\x03\x01\x02\x00 hello\r\n\r\n", 405),
     "an unknown method": (b"BREW / HTTP/1.1\r\n" + HEAD + b"\r\n", 405),
@@ -80,6 +86,7 @@ CLOSED: dict[str, tuple[bytes, int]] = {
         post(b"1\r\nx\r\n0\r\n\r\n", b"Content-Length: 1", b"Transfer-Encoding: chunked"),
         400,
     ),
+    "an upgrade with chunks": (post(b"", *UPGRADE, b"Transfer-Encoding: chunked"), 400),
     "a broken chunk": (post(b"zz\r\nx\r\n", b"Transfer-Encoding: chunked"), 400),
     "a header of 64 KB": (b"GET / HTTP/1.1\r\nX: " + b"x" * 65536 + b"\r\n\r\n", 431),
     "a path of 64 KB": (b"GET /" + b"x" * 65536 + b" HTTP/1.1\r\n" + HEAD + b"\r\n", 431),
@@ -121,6 +128,12 @@ def _send(connection: socket.socket, data: bytes) -> None:
         connection.sendall(data)
 
 
+def test_what_the_parser_refuses_is_counted(server: Server) -> None:
+    server.speak(b"GET / HTTP/1.1\r\nX: " + b"x" * 40_000 + b"\r\n\r\n")
+    with server.client() as client:
+        assert 'refusals_total{code="headers_too_large"}' in client.get("/metrics").text
+
+
 def test_an_endless_upload_is_cut_off(server: Server) -> None:
     before = _memory(server)
 
@@ -137,6 +150,27 @@ def test_an_endless_upload_is_cut_off(server: Server) -> None:
 def _memory(server: Server) -> int:
     text = Path(f"/proc/{server.process.pid}/statm").read_text()
     return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 100])
+def test_a_client_that_offers_http2_is_answered_in_http1(server: Server, pieces: int) -> None:
+    data = picture(90, 500, 400)
+    length = b"Content-Length: %d" % len(data)
+    head, body = post(b"", *UPGRADE, length), data
+    step = max(1, len(body) // pieces)
+    with server.connect() as connection:
+        if pieces == 1:
+            connection.sendall(head + body)
+        else:
+            connection.sendall(head)
+            for n in range(0, len(body), step):
+                time.sleep(0.001)
+                connection.sendall(body[n : n + step])
+        status, found, headers = answer_of(read_all(connection))
+    assert (status, headers[b"connection"]) == (200, b"close")
+    assert (found["width"], found["height"]) == (500, 400)
+    lines = b"\r\n".join((b"GET /v2 HTTP/1.1", HEAD.strip(), *UPGRADE, b"", b""))
+    assert answer_of(server.speak(lines))[0] == 200
 
 
 def test_a_request_without_a_body_is_refused_and_keeps_the_connection(server: Server) -> None:

@@ -100,8 +100,9 @@ def serve(
         stream=sys.stderr,
         level=logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO,
     )
-    for noisy in ("uvicorn", "asyncio", "multipart"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    # What is no HTTP at all is counted, not logged: anybody could fill a disk with it.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
     def announce(address: str, facts: "Started") -> None:
         if not quiet:

@@ -49,7 +49,9 @@ class Reader:
             async for chunk in self._chunks(request):
                 held.take(len(chunk))
                 parts.append(chunk)
-            yield b"".join(parts)
+            data = b"".join(parts)
+            parts.clear()  # else every body would be held twice
+            yield data
 
     @asynccontextmanager
     async def upload(self, request: Request) -> AsyncIterator[tuple[bytes, str]]:
@@ -220,7 +222,7 @@ class _Form:
             raise _bad(f"multipart: {error}") from None
         if len(self._files) != 1:
             raise _bad(f"multipart: {len(self._files)} files; send one image in a request")
-        (file,) = self._files
+        file = self._files.pop()  # its parts go; else every file would be held twice
         return b"".join(file.parts), file.name
 
 

@@ -7,6 +7,7 @@ answer. The number of connections. And every error has a JSON body, also those o
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 import httptools
@@ -27,6 +28,8 @@ class Connection(HttpToolsProtocol):
     """uvicorn's connection with limits; made by :func:`connection_class`."""
 
     limits: ClassVar[ServerLimits]
+    refused: ClassVar[Callable[[str], None]]
+    """Gets the code of every answer that the application has not given."""
 
     def __init__(
         self,
@@ -41,6 +44,9 @@ class Connection(HttpToolsProtocol):
         # The parser hands a header or trailer over when it is complete, and holds any length of it
         # until then. These are the bytes of a message, from its second block on, without its body.
         self._unseen = 0
+        self._block = b""
+        self._body_left = 0
+        """Bytes of a body that the parser does not see: of a request that would like HTTP/2."""
         self._header_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
         self._refusal: Refused | None = None
@@ -61,6 +67,10 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        if self._body_left:
+            self._take_body(data)
+            return
+        self._block = data
         self._unseen += len(data)
         super().data_received(data)
         if self.transport.is_closing():
@@ -98,7 +108,37 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._end_headers()
+        headers = dict(self.headers)
+        upgrade = self.parser.should_upgrade()
+        if upgrade and b"transfer-encoding" in headers:
+            self._refusal = Refused("bad_request", "Upgrade together with chunks; leave it out")
+            raise self._refusal
         super().on_headers_complete()
+        if upgrade:
+            self.cycle.keep_alive = False  # the parser is of no use after this
+            self._body_left = int(headers.get(b"content-length", b"0"))
+
+    def on_message_complete(self) -> None:
+        if not self._body_left:
+            super().on_message_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """What uvicorn calls when a client offers another protocol, as Java's does (h2c).
+
+        The offer is ignored. The parser takes the request for one without a body, so what is
+        behind its headers is handed on here.
+        """
+        error = sys.exc_info()[1]
+        if self._body_left and error is not None:
+            self._take_body(self._block[error.args[0] :])
+
+    def _take_body(self, data: bytes) -> None:
+        part = data[: self._body_left]
+        self._body_left -= len(part)
+        if part:
+            self.on_body(part)
+        if not self._body_left:
+            super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         self._unseen -= len(body)
@@ -173,6 +213,7 @@ class Connection(HttpToolsProtocol):
         if cycle is not None and cycle.response_started and not cycle.response_complete:
             self.transport.abort()  # nothing else can be said in the middle of an answer
             return
+        type(self).refused(refused.code.name)
         body = json.dumps(refused.body()).encode()
         headers = {
             "content-type": "application/json",
@@ -185,6 +226,7 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
-def connection_class(limits: ServerLimits) -> type[Connection]:
-    """The class of a server's connections, for uvicorn's ``http``."""
-    return type("LimitedConnection", (Connection,), {"limits": limits})
+def connection_class(limits: ServerLimits, refused: Callable[[str], None]) -> type[Connection]:
+    """The class of a server's connections, for uvicorn's ``http``; ``refused`` gets codes."""
+    members = {"limits": limits, "refused": staticmethod(refused)}
+    return type("LimitedConnection", (Connection,), members)

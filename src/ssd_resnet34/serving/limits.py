@@ -26,7 +26,7 @@ class ServerLimits:
     deadline: float = _limit(
         10.0,
         "s",
-        "from a request's arrival to its answer; `parameters.timeout` can only shorten it",
+        "from the last byte of a request to its answer; `parameters.timeout` shortens it",
         "deadline_exceeded",
     )
     max_batch: int = _limit(8, "images", "in one inference request", "bad_request")

@@ -102,7 +102,7 @@ async def _serve(
     server = _Server(
         uvicorn.Config(
             make(pool, limits, budget, metrics, settings.token),
-            http=connection_class(limits),
+            http=connection_class(limits, metrics.refused),
             ws="none",
             lifespan="off",
             loop="asyncio",
