@@ -1,0 +1,70 @@
+"""``serve``: what is refused before anything is started. What it serves: tests/serving."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from command import Run
+from ssd_resnet34.errors import UsageError
+from ssd_resnet34.serving.server import Settings
+from ssd_resnet34.serving.tasks import WorkerConfig
+from ssd_resnet34.vision.images import Limits
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_other_machines_are_served_with_a_token_or_on_purpose(run: Run, host: str) -> None:
+    result = run("serve", "--host", host)
+    assert result.code == 2
+    assert "--token-file" in result.err
+    assert "--open" in result.err
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "::1"])
+def test_this_machine_needs_no_token(host: str) -> None:
+    Settings(WorkerConfig("embedded", "auto", "cpu", "auto", None, Limits()), host)
+
+
+@pytest.mark.parametrize("token", ["short", "", "sixteen letters ü!"])
+def test_a_token_that_could_be_guessed_or_not_be_sent_is_refused(
+    run: Run, token: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "token"
+    path.write_text(token)
+    result = run("serve", "--token-file", path)
+    assert result.code == 2
+    assert "16 ASCII characters" in result.err
+
+
+def test_a_token_file_that_cannot_be_read_is_named(run: Run, tmp_path: Path) -> None:
+    result = run("serve", "--token-file", tmp_path / "nothing")
+    assert result.code == 2
+    assert "nothing" in result.err
+
+
+@pytest.mark.parametrize(
+    "words", [["--port", "70000"], ["--workers", "0"], ["--deadline", "0"], ["--max-pixels", "0"]]
+)
+def test_what_is_out_of_range_is_bad_usage(run: Run, words: list[str]) -> None:
+    assert run("serve", *words).code == 2
+
+
+def test_without_the_extra_it_says_what_to_install(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("ssd_resnet34.serving.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "starlette.applications", None)
+    result = run("serve")
+    assert result.code == 1
+    assert "pip install 'ssd-resnet34[serve]'" in result.err
+
+
+def test_settings_out_of_range_are_named() -> None:
+    worker = WorkerConfig("embedded", "auto", "cpu", "auto", None, Limits())
+    with pytest.raises(UsageError, match="port"):
+        Settings(worker, port=-1)
+    with pytest.raises(UsageError, match="port"):
+        Settings(worker, grpc_port=70_000)
+    with pytest.raises(UsageError, match="workers"):
+        Settings(worker, workers=65)
