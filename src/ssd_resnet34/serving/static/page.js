@@ -4,7 +4,7 @@ import { colourOf, draw } from "./drawing.js";
 import { asPng, detect, model } from "./server.js";
 
 const LOWEST = 0.05; // the server is asked once; the slider works on what it gave
-const STAGES = ["#8a8f9c", "#2f7fd1", "#7d58c6", "#d1692f", "#2f9e6b", "#b8476b"];
+const STAGES = ["#8a8f9c", "#2f7fd1", "#7d58c6", "#d1692f", "#2f9e6b", "#b8476b", "#c9a227"];
 const element = (id) => document.getElementById(id);
 
 /** What is shown; `hidden` holds labels whose class is switched off. */
