@@ -33,7 +33,7 @@ CROWD_SIDES: Final = (24, 330)
 WHOLE_CROWDS: Final = 1_000_000
 """Number of the first crowded scene that is shown whole."""
 
-STUDIED: Final = (*NAMES, "kite", "kite", "boat", "bench", "tv", "car")
+STUDIED: Final = (*NAMES, "kite", "kite", "boat", "bench", "tv", "car", "bus", "umbrella")
 """Categories of ``mixed``: the weakest more often. What follows shows all alike again."""
 
 SHARED: Final = 4

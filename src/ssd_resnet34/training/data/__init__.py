@@ -1,0 +1,1 @@
+"""People's own images and boxes: read where they lie, checked, augmented, streamed."""
