@@ -23,6 +23,25 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def forget(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have a package imported anew; what was imported before is back when the test ends.
+
+    Also as attributes of the packages: an import sets those too, and ``from package import module``
+    takes the attribute where there is one.
+    """
+
+    def forgotten(package: str) -> None:
+        for name in sorted(sys.modules, reverse=True):  # children before their parents
+            if name == package or name.startswith(f"{package}."):
+                parent, _, child = name.rpartition(".")
+                if hasattr(sys.modules[parent], child):
+                    monkeypatch.delattr(sys.modules[parent], child)
+                monkeypatch.delitem(sys.modules, name)
+
+    return forgotten
+
+
 def _load(path: Path) -> ModuleType:
     name = path.stem
     if name in sys.modules:

@@ -1,6 +1,7 @@
 """``serve``: what is refused before anything is started. What it serves: tests/serving."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,10 +51,9 @@ def test_what_is_out_of_range_is_bad_usage(run: Run, words: list[str]) -> None:
 
 
 def test_without_the_extra_it_says_what_to_install(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: Run, monkeypatch: pytest.MonkeyPatch, forget: Callable[[str], None]
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("ssd_resnet34.serving.")]:
-        monkeypatch.delitem(sys.modules, name)
+    forget("ssd_resnet34.serving")
     monkeypatch.setitem(sys.modules, "starlette.applications", None)
     result = run("serve")
     assert result.code == 1

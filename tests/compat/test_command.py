@@ -232,10 +232,9 @@ def test_an_option_that_means_nothing_here_is_bad_usage(
 
 
 def test_serve_says_what_to_install_where_the_server_is_not(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: Run, monkeypatch: pytest.MonkeyPatch, forget: Callable[[str], None]
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("ssd_resnet34.serving")]:
-        monkeypatch.delitem(sys.modules, name)
+    forget("ssd_resnet34.serving")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     found = run("serve", "ssd-resnet34")
     assert found.code == 1

@@ -1,6 +1,7 @@
 """The worker by its pipe: orders, overlap, cancelling, and the road of a device."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import Pipe
@@ -18,11 +19,15 @@ from ssd_resnet34.serving.options import Selection
 from ssd_resnet34.serving.tasks import Cancel, Detect, Done, NotDone, Order, Started
 from ssd_resnet34.serving.worker import Worker
 
+FAR_ENDS: dict[Any, Any] = {}
+"""The worker's end of each test's pipe."""
+
 
 @contextmanager
 def worker(detector: Detector) -> Iterator[tuple[Any, Started]]:
     """The server's end of the pipe of a worker in a thread, and its first report."""
     ours, theirs = Pipe()
+    FAR_ENDS[ours] = theirs
     thread = threading.Thread(target=Worker(theirs, detector).serve)
     thread.start()
     try:
@@ -32,6 +37,14 @@ def worker(detector: Detector) -> Iterator[tuple[Any, Started]]:
         thread.join()
         ours.close()
         theirs.close()
+        del FAR_ENDS[ours]
+
+
+def wait_until_read(pipe: Any) -> None:
+    """The worker has taken the last message from the pipe, and so dealt with those before it."""
+    far_end = FAR_ENDS[pipe]
+    while far_end.poll():
+        time.sleep(0.01)
 
 
 def detect(number: int, data: bytes) -> Order:
@@ -39,7 +52,10 @@ def detect(number: int, data: bytes) -> Order:
 
 
 def test_the_first_report_says_what_runs() -> None:
-    with load(fake_onnx(), engine=FakeEngine()) as detector, worker(detector) as (_, started):
+    with (
+        load(fake_onnx(), engine=FakeEngine(), streams=1) as detector,
+        worker(detector) as (_, started),
+    ):
         assert (started.engine, started.precision, started.streams) == ("fake", "fp32", 1)
         assert started.slots == 2, "while one runs, another is decoded"
         assert started.seconds > 0
@@ -48,7 +64,7 @@ def test_the_first_report_says_what_runs() -> None:
 
 def test_seconds_are_those_of_the_stages_and_waiting_is_apart() -> None:
     engine = FakeEngine()
-    with load(fake_onnx(), engine=engine) as detector, worker(detector) as (pipe, _):
+    with load(fake_onnx(), engine=engine, streams=1) as detector, worker(detector) as (pipe, _):
         engine.hold = threading.Event()
         pipe.send(detect(1, picture()))
         pipe.send(detect(2, picture()))
@@ -66,7 +82,7 @@ def test_seconds_are_those_of_the_stages_and_waiting_is_apart() -> None:
 
 def test_a_cancelled_order_does_not_reach_the_network() -> None:
     engine = FakeEngine()
-    with load(fake_onnx(), engine=engine) as detector, worker(detector) as (pipe, _):
+    with load(fake_onnx(), engine=engine, streams=1) as detector, worker(detector) as (pipe, _):
         while engine.begun.acquire(blocking=False):
             pass  # the runs of the start
         engine.hold = threading.Event()
@@ -75,6 +91,7 @@ def test_a_cancelled_order_does_not_reach_the_network() -> None:
         pipe.send(detect(2, picture()))
         pipe.send(Cancel(2))
         pipe.send(Cancel(99))
+        wait_until_read(pipe)
         runs = len(engine.runs)
         engine.hold.set()
         reports = {report.number: report for report in (pipe.recv(), pipe.recv())}
@@ -84,7 +101,10 @@ def test_a_cancelled_order_does_not_reach_the_network() -> None:
 
 
 def test_a_refused_image_is_a_report_and_the_next_is_done() -> None:
-    with load(fake_onnx(), engine=FakeEngine()) as detector, worker(detector) as (pipe, _):
+    with (
+        load(fake_onnx(), engine=FakeEngine(), streams=1) as detector,
+        worker(detector) as (pipe, _),
+    ):
         pipe.send(detect(1, picture()[:-2]))
         report = pipe.recv()
         assert isinstance(report, NotDone)
