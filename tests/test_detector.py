@@ -15,6 +15,7 @@ from fake_engine import FakeEngine
 from fake_network import fake_onnx
 from ssd_resnet34 import Detections, Detector
 from ssd_resnet34.errors import CorruptImage, ImageError, SessionClosed, UsageError
+from ssd_resnet34.vision.images import Image as Decoded
 
 
 @pytest.fixture
@@ -89,6 +90,39 @@ def test_a_stream_reads_a_few_images_ahead_and_no_more(
     next(stream)
     assert taken == 2 + detector.session.streams + 1
     stream.close()  # type: ignore[attr-defined]  # it is a generator
+
+
+def test_pairs_bring_the_picture_or_its_refusal_by_batches_where_a_device_has_the_road() -> None:
+    pytest.importorskip("torch", reason="the torch extra is not installed")
+    from small_network import small_onnx
+    from small_torch import RoadEngine
+
+    pictures = [Decoded(np.full((40 + n, 60, 3), 9 * n, np.uint8), str(n)) for n in range(5)]
+    refusal = CorruptImage("no image")
+
+    def read(number: int) -> Decoded:
+        if number == 2:
+            raise refusal
+        return pictures[number]
+
+    with ssd_resnet34.load(small_onnx(), engine=RoadEngine(), device="cuda", batch=2) as detector:
+        sizes: list[int] = []
+        on_device = detector.session.detect
+
+        def detect(batch: list[Decoded], *rest: Any, **options: Any) -> list[Detections]:
+            sizes.append(len(batch))
+            return on_device(batch, *rest, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(detector.session, "detect", detect)
+            pairs = list(detector.stream_pairs(range(5), read))
+        alone = [detector(picture) for picture in pictures]
+    assert sorted(sizes) == [1, 1, 2], "four images in batches of two, one of which lost an image"
+    assert pairs[2] is refusal
+    for number in (0, 1, 3, 4):
+        picture, found = pairs[number]  # type: ignore[misc]  # not a refusal
+        assert picture is pictures[number]
+        np.testing.assert_array_equal(found.boxes, alone[number].boxes)
 
 
 def test_a_stream_keeps_the_order_and_gives_what_single_calls_give(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """``load()`` and ``Detector``: images in, detections out."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -75,7 +75,7 @@ class Detector:
         """
         if isinstance(images, list | tuple):
             return list(self.stream(images, colour=colour))
-        return self._detect(images, colour)
+        return self._detect(decode(images, colour=colour, limits=self.limits))
 
     @overload
     def stream(
@@ -110,51 +110,56 @@ class Detector:
         if errors not in ("raise", "return"):
             raise UsageError(f"errors: {errors!r} is unknown; give 'raise' or 'return'")
 
-        found = (
-            self._by_batches(images, colour)
-            if self.session.whole_road
-            else self._one_by_one(images, colour)
-        )
-        for one in found:
-            if isinstance(one, ImageError) and errors == "raise":
-                raise one
-            yield one
+        def read(source: Any) -> Image:
+            return decode(source, colour=colour, limits=self.limits)
 
-    def _one_by_one(
-        self, images: Iterable[Any], colour: Colour | None
-    ) -> Iterator[Detections | ImageError]:
-        def work(image: Any) -> Detections | ImageError:
+        for one in self.stream_pairs(images, read):
+            if isinstance(one, ImageError):
+                if errors == "raise":
+                    raise one
+                yield one
+            else:
+                yield one[1]
+
+    def stream_pairs(
+        self, sources: Iterable[Item], read: Callable[[Item], Image]
+    ) -> Iterator[tuple[Image, Detections] | ImageError]:
+        """:meth:`stream` for those who go on with the picture: each with its detections, in order.
+
+        ``read`` makes a decoded image of a source, in threads; the :class:`ImageError` that it
+        raises is yielded in the image's place.
+        """
+
+        def reading(source: Item) -> Image | ImageError:
             try:
-                return self._detect(image, colour)
+                return read(source)
             except ImageError as error:
                 return error
 
-        return overlapped(work, images, self.session.streams + 1)
+        def one(source: Item) -> tuple[Image, Detections] | ImageError:
+            image = reading(source)
+            return image if isinstance(image, ImageError) else (image, self._detect(image))
 
-    def _by_batches(
-        self, images: Iterable[Any], colour: Colour | None
-    ) -> Iterator[Detections | ImageError]:
-        """For a device that has the whole road: threads decode, others hand batches over."""
-
-        def read(source: Any) -> Image | ImageError:
-            try:
-                return decode(source, colour=colour, limits=self.limits)
-            except ImageError as error:
-                return error
-
-        with closing(overlapped(read, images, self.session.threads)) as decoded:
+        if not self.session.whole_road:
+            yield from overlapped(one, sources, self.session.streams + 1)
+            return
+        # A device has the whole road: threads decode, others hand batches over.
+        with closing(overlapped(reading, sources, self.session.threads)) as decoded:
             batches = _batches(decoded, self.session.batch)
             for found in overlapped(self._together, batches, self.session.streams):
                 yield from found
 
-    def _together(self, images: "list[Image | ImageError]") -> list[Detections | ImageError]:
+    def _together(
+        self, images: "list[Image | ImageError]"
+    ) -> list[tuple[Image, Detections] | ImageError]:
         """A batch on the device; what was refused keeps its place."""
         accepted = [image for image in images if isinstance(image, Image)]
         found = iter(self._on_device(accepted) if accepted else [])
-        return [image if isinstance(image, ImageError) else next(found) for image in images]
+        return [
+            image if isinstance(image, ImageError) else (image, next(found)) for image in images
+        ]
 
-    def _detect(self, source: Any, colour: Colour | None) -> Detections:
-        image = decode(source, colour=colour, limits=self.limits)
+    def _detect(self, image: Image) -> Detections:
         if self.session.whole_road:
             (detections,) = self._on_device([image])
             return detections

@@ -14,7 +14,6 @@ import typer
 from .. import detector as detectors
 from ..detector import Detector
 from ..errors import ImageError, UnreadableFile, UsageError
-from ..runtime.pipeline import overlapped
 from ..vision.detections import Detections
 from ..vision.images import Image, Limits
 from ..vision.writers import Writer, open_writer, save
@@ -174,17 +173,13 @@ def _results(
 ) -> Iterator[tuple[Image, Detections] | ImageError]:
     """Every input's picture and detections, or its refusal, in order; neighbours overlap."""
 
-    def work(source: str | UnreadableFile) -> tuple[Image, Detections] | ImageError:
+    def opened(source: str | UnreadableFile) -> Image:
         if isinstance(source, ImageError):
-            return source
-        try:
-            image = read(source, limits)
-            return image, detector(image)
-        except ImageError as error:
-            return error
+            raise source
+        return read(source, limits)
 
     last = time.perf_counter()
-    for item in overlapped(work, sources, detector.session.streams + 1):
+    for item in detector.stream_pairs(sources, opened):
         now = time.perf_counter()
         if verbose and not isinstance(item, ImageError):
             complain(f"{item[0].name}: {now - last:.3f} s", "time")

@@ -103,7 +103,7 @@ class Image:
 
 
 def decode(
-    source: Source, *, colour: Colour | None = None, limits: Limits = DEFAULT_LIMITS
+    source: "Source | Image", *, colour: Colour | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> Image:
     """One picture, whatever it comes as.
 
