@@ -227,30 +227,65 @@ def test_the_loss_sees_positives_and_three_of_the_hardest_negatives_each() -> No
     assert background[negatives].max() <= background[others].min()
 
 
-def test_the_loss_equals_its_formula_on_two_images() -> None:
-    heads = heads_for(SMALL, 2, seed=3)
-    targets = [target_of(SMALL, {0: 3, 7: 80}), target_of(SMALL, {20: 1})]
-    found = multibox_loss(heads, targets)
-    assert found.positives == 3
+def slow_loss(heads: list[Tensor], targets: list[Target]) -> tuple[float, float]:
+    """Sums of both parts in float64, one prior at a time."""
     classes = boxes = 0.0
     for image, target in enumerate(targets):
         logits = torch.cat([h[image].detach().reshape(81, -1) for h in heads[:6]], 1).double()
         offsets = torch.cat([h[image].detach().reshape(4, -1) for h in heads[6:]], 1).double()
-        entropy = [
-            float(torch.logsumexp(logits[:, p], 0) - logits[kind, p])
-            for p, kind in enumerate(target.classes.tolist())
-        ]
-        positive = [p for p, kind in enumerate(target.classes.tolist()) if kind > 0]
-        negative = sorted((v for p, v in enumerate(entropy) if p not in positive), reverse=True)[
-            : max(16, 3 * len(positive))
-        ]
-        classes += sum(entropy[p] for p in positive) + sum(negative)
-        for p in positive:
-            for value, wanted in zip(offsets[:, p].tolist(), [0.5] * 4, strict=True):
-                error = abs(value - wanted)
-                boxes += 0.5 * error**2 if error < 1 else error - 0.5
-    assert found.classes.item() == pytest.approx(classes / 3, rel=1e-5)
-    assert found.boxes.item() == pytest.approx(boxes / 3, rel=1e-5)
+        negatives, positives = [], []
+        for p, kind in enumerate(target.classes.tolist()):
+            known = [c for c in range(81) if kind != BACKGROUND or c not in target.unknown]
+            column = [float(logits[c, p]) for c in known]
+            highest = max(column)
+            total = sum(math.exp(v - highest) for v in column)
+            if kind == IGNORED:
+                continue
+            entropy = highest + math.log(total) - float(logits[kind, p])
+            (positives if kind > BACKGROUND else negatives).append(entropy)
+            if kind > BACKGROUND:
+                wanted = target.offsets[p].tolist()
+                for value, right in zip(offsets[:, p].tolist(), wanted, strict=True):
+                    error = abs(value - right)
+                    boxes += 0.5 * error**2 if error < 1 else error - 0.5
+        negatives.sort(reverse=True)
+        classes += sum(positives) + sum(negatives[: max(16, 3 * len(positives))])
+    return classes, boxes
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_loss_equals_its_formula_with_ignored_priors_and_unknown_classes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    heads = [head * 3 for head in heads_for(SMALL, 3, seed=seed)]
+    targets = []
+    for unknown in (frozenset[int](), frozenset({2, 40, 80}), frozenset(range(21, 81))):
+        places = rng.permutation(len(target_of(SMALL, {}).classes))
+        kinds = {int(p): int(rng.integers(1, 21)) for p in places[: rng.integers(1, 7)]}
+        kinds |= dict.fromkeys(places[10:16].tolist(), IGNORED)
+        target = target_of(SMALL, kinds)
+        targets.append(Target(target.classes, target.offsets, unknown))
+    found = multibox_loss(heads, targets)
+    classes, boxes = slow_loss(heads, targets)
+    assert found.positives == sum(int((target.classes > 0).sum()) for target in targets)
+    assert found.classes.item() == pytest.approx(classes / found.positives, rel=1e-5)
+    assert found.boxes.item() == pytest.approx(boxes / found.positives, rel=1e-5)
+    part = multibox_loss(heads, targets, positives=100)
+    assert part.classes.item() == pytest.approx(classes / 100, rel=1e-5)
+    assert part.boxes.item() == pytest.approx(boxes / 100, rel=1e-5)
+
+
+def test_where_a_source_shows_background_its_unknown_classes_are_not_taught() -> None:
+    heads = heads_for(SMALL, 2)
+    one = target_of(SMALL, {0: 3, 7: 5})
+    targets = [one, Target(one.classes, one.offsets, frozenset({4, 60}))]
+    multibox_loss(heads, targets).total.backward()  # type: ignore[no-untyped-call]
+    logits, _ = gradients(heads)
+    background = one.classes == BACKGROUND
+    taught = logits.abs().sum(2) > 0
+    assert (logits[0][taught[0]][:, [4, 60]] > 0).all()
+    assert not logits[1][background][:, [4, 60]].any()
+    assert (logits[1][~background][:, [4, 60]] > 0).all()  # an object is known to be no other
+    assert taught[1][background].any()
 
 
 @pytest.mark.parametrize("size", [1.0, 1e4])

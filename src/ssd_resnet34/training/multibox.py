@@ -66,10 +66,15 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Target:
-    """What one image teaches: ``classes`` (n,) int64 with IGNORED, ``offsets`` (n, 4) float32."""
+    """What one image teaches: ``classes`` (n,) int64 with IGNORED, ``offsets`` (n, 4) float32.
+
+    ``unknown`` are the classes whose objects the image's source does not label: where it shows
+    background, they may or may not be there.
+    """
 
     classes: Tensor
     offsets: Tensor
+    unknown: frozenset[int] = frozenset()
 
 
 def match(priors: Tensor, boxes: Tensor, indices: Tensor, ignored: Tensor) -> Target:
@@ -120,7 +125,8 @@ def match(priors: Tensor, boxes: Tensor, indices: Tensor, ignored: Tensor) -> Ta
 
 @dataclass(frozen=True)
 class Loss:
-    """``classes`` and ``boxes`` are means over the ``positives`` of the batch."""
+    """``classes`` and ``boxes`` are sums, divided by the number of positives; ``positives`` are
+    those of these images."""
 
     classes: Tensor
     boxes: Tensor
@@ -131,12 +137,19 @@ class Loss:
         return self.classes + self.boxes
 
 
-def multibox_loss(heads: Sequence[Tensor], targets: Sequence[Target]) -> Loss:
+def multibox_loss(
+    heads: Sequence[Tensor], targets: Sequence[Target], *, positives: int | None = None
+) -> Loss:
     """Cross-entropy over positives and the hardest negatives (3:1 an image), smooth L1 on boxes.
+
+    At background priors the softmax leaves out the classes that the image's source does not label:
+    what looks like one of them is no false alarm there, and its logit gets no gradient.
 
     Args:
         heads: twelve tensors [N, C·A | 4·A, F, F] in the contract's order.
         targets: one an image.
+        positives: what the sums are divided by, where these images are a part of a batch only:
+            the positives of the whole batch, in all processes. Default: those of ``targets``.
     """
     levels = len(LEVELS)
 
@@ -151,6 +164,7 @@ def multibox_loss(heads: Sequence[Tensor], targets: Sequence[Target]) -> Loss:
     classes = torch.stack([target.classes for target in targets])
     wanted = torch.stack([target.offsets for target in targets])
     positive = classes > BACKGROUND
+    logits = _without_unknown(logits, classes, targets)
     entropy = functional.cross_entropy(
         logits.flatten(0, 1), classes.clamp(min=0).flatten(), reduction="none"
     ).view_as(classes)
@@ -159,10 +173,21 @@ def multibox_loss(heads: Sequence[Tensor], targets: Sequence[Target]) -> Loss:
     # An image without objects still shows a few of its worst false alarms.
     quota = (positive.sum(1, keepdim=True) * NEGATIVES_PER_POSITIVE).clamp(min=16)
     negative = (rank < quota) & (classes == BACKGROUND)
-    positives = int(positive.sum())
-    scale = max(positives, 1)
+    found = int(positive.sum())
+    scale = max(found if positives is None else positives, 1)
     class_loss = entropy[positive | negative].sum() / scale
     box_loss = (
         functional.smooth_l1_loss(offsets[positive], wanted[positive], reduction="sum") / scale
     )
-    return Loss(class_loss, box_loss, positives)
+    return Loss(class_loss, box_loss, found)
+
+
+def _without_unknown(logits: Tensor, classes: Tensor, targets: Sequence[Target]) -> Tensor:
+    """``logits`` [N, priors, C] with −∞ for unknown classes at background priors."""
+    if not any(target.unknown for target in targets):
+        return logits
+    unknown = torch.zeros(len(targets), logits.shape[2], dtype=torch.bool)
+    for row, target in zip(unknown, targets, strict=True):
+        row[sorted(target.unknown)] = True
+    hidden = (classes == BACKGROUND)[:, :, None] & unknown.to(logits.device)[:, None]
+    return logits.masked_fill(hidden, -torch.inf)
