@@ -233,7 +233,8 @@ def slow_loss(heads: list[Tensor], targets: list[Target]) -> tuple[float, float]
     for image, target in enumerate(targets):
         logits = torch.cat([h[image].detach().reshape(81, -1) for h in heads[:6]], 1).double()
         offsets = torch.cat([h[image].detach().reshape(4, -1) for h in heads[6:]], 1).double()
-        negatives, positives = [], []
+        negatives: list[float] = []
+        positives: list[float] = []
         for p, kind in enumerate(target.classes.tolist()):
             known = [c for c in range(81) if kind != BACKGROUND or c not in target.unknown]
             column = [float(logits[c, p]) for c in known]
