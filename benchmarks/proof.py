@@ -1,18 +1,23 @@
 """``make proof``: the long checks and every number of the docs, written to ``docs/proof.md``.
 
-    python -m benchmarks.proof [--only NAME ...]
+    python -m benchmarks.proof [--only NAME [NAME ...]]
 
-Each part is a command of its own, run in turn; the report has its output as it was printed. A part
-that fails is shown as failed, the others still run, and the exit code is 1.
+Each part is a command of its own, run in turn; the report has its output as it was printed, with
+the day and the machine. It is written after each part, and --only renews some sections and keeps
+the others. A part that fails is shown as failed, the others still run, and the exit code is 1.
 """
 
 import argparse
+import os
 import platform
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -38,27 +43,43 @@ class Part:
         return f"python -m {' '.join(self.module)}"
 
 
+HEAD: Final = """# Proof
+
+Written by `make proof`; every number of the docs is from here.
+"""
+
 PARTS: Final = (
     Part("tests", "long tests: agreement, soak, kills", ("pytest", "-q", "-m", "proof", "-rP")),
     Part(
         "accuracy-int8",
-        "embedded weights on the 200 frozen scenes, as `detect` runs them",
-        ("benchmarks.held_out",),
+        "embedded weights on the 200 frozen scenes in int8",
+        ("benchmarks.held_out", "--precision", "int8"),
     ),
     Part(
-        "accuracy-int8-60",
-        "the first 60 of them, to compare with fp32",
-        ("benchmarks.held_out", "--count", "60"),
-    ),
-    Part(
-        "accuracy-fp32-60",
-        "the first 60 of them in fp32",
-        ("benchmarks.held_out", "--precision", "fp32", "--count", "60"),
+        "accuracy-fp32",
+        "the same in fp32",
+        ("benchmarks.held_out", "--precision", "fp32"),
     ),
     Part(
         "calibration",
         "every calibration method on the first 40 of them",
         ("benchmarks.calibration", "--images", "32", "--count", "40"),
+    ),
+    Part(
+        "speed",
+        "stages, engines, peers, starts, and the machine's own convolution rates",
+        (
+            "ssd_resnet34",
+            "bench",
+            "--quiet",
+            "--configs",
+            "openvino:int8+bf16+fp32,onnxruntime:int8+fp32",
+            "--baseline",
+            "onnxruntime:fp32",
+            "--peers",
+            "--rates",
+            "--start",
+        ),
     ),
     Part("sample", "the sample picture", ("benchmarks.sample",)),
     Part("check", "engines and precisions", ("ssd_resnet34", "check", "samples/scene.png")),
@@ -67,6 +88,19 @@ PARTS: Final = (
     Part("scoring", "average precision against plain pycocotools", ("benchmarks.scoring",)),
     Part("interval", "of average precision, against the real spread", ("benchmarks.interval",)),
     Part("evaluating", "`eval` against `detect`", ("benchmarks.evaluating",)),
+    Part(
+        "causes",
+        "what changes AP, on the 200 frozen scenes; writes the page of the docs",
+        (
+            "benchmarks.causes",
+            "--scenes",
+            "200",
+            "--inputs",
+            "20",
+            "--page",
+            "docs/why-is-my-map-different.md",
+        ),
+    ),
     Part("batch", "worker processes and rows against a plain stream", ("benchmarks.batch",)),
     Part(
         "capacity",
@@ -90,6 +124,7 @@ def run(part: Part) -> tuple[bool, str]:
     done = subprocess.run(
         [sys.executable, "-m", *part.module],
         cwd=REPOSITORY,
+        env={**os.environ, "COLUMNS": "100"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -98,35 +133,57 @@ def run(part: Part) -> tuple[bool, str]:
     seconds = time.monotonic() - began
     verdict = "passed" if done.returncode == 0 else f"FAILED, exit code {done.returncode}"
     text = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
-    section = f"## {part.name}: {part.about}\n\n`{part.command}`: {verdict}, {seconds:.0f} s\n\n"
-    return done.returncode == 0, f"{section}```text\n{text}\n```\n"
+    return done.returncode == 0, (
+        f"{_heading(part)}\n\n`{part.command}`: {verdict}, {seconds:.0f} s\\\n{machine()}\n\n"
+        f"```text\n{text}\n```\n"
+    )
+
+
+def machine() -> str:
+    """The day, and what a number depends on besides the code."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("openvino", "onnxruntime", "torch"))
+    able = cpu.features() - {"avx2"} or cpu.features()
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {cpu.model_name()} ({', '.join(sorted(able))}), "
+        f"{cpu.available_threads()} threads, {platform.system()}, "
+        f"Python {platform.python_version()}, {versions}"
+    )
+
+
+def _heading(part: Part) -> str:
+    return f"## {part.name}: {part.about}"
+
+
+def sections(report: str) -> dict[str, str]:
+    """The sections of a report, by the name of their part."""
+    found = re.split(r"^(?=## [a-z0-9-]+: )", report, flags=re.MULTILINE)[1:]
+    return {one.removeprefix("## ").partition(":")[0]: one.rstrip() + "\n" for one in found}
+
+
+def joined(kept: Mapping[str, str]) -> str:
+    """The report of these sections, in the order of the parts; sections of no part are left out."""
+    return "\n".join([HEAD, *(kept[part.name] for part in PARTS if part.name in kept)])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", choices=[part.name for part in PARTS], default=None)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS], metavar="NAME")
     chosen = parser.parse_args().only
     console = Console(stderr=True)
-    sections, failed = [], []
+    kept = sections(REPORT.read_text("utf-8")) if REPORT.exists() else {}
+    failed = []
     for part in PARTS:
         if chosen is not None and part.name not in chosen:
             continue
         console.print(f"{part.name}: {part.command}")
-        passed, section = run(part)
-        sections.append(section)
+        passed, kept[part.name] = run(part)
+        print(kept[part.name], flush=True)
         if not passed:
             failed.append(part.name)
-    machine = f"{cpu.model_name()}, {cpu.available_threads()} threads, {platform.system()}"
-    head = (
-        "# Proof\n\nWritten by `make proof`; every number of the docs is from here.\n\n"
-        f"{datetime.now(UTC):%Y-%m-%d}, {machine}, Python {platform.python_version()}.\n"
-    )
-    report = "\n".join([head, *sections])
-    if chosen is None:
-        REPORT.parent.mkdir(exist_ok=True)
-        with replacing(REPORT) as file:
-            file.write(report.encode())
-    print(report)
+        with replacing(REPORT) as file:  # after each part: a killed proof keeps what is done
+            file.write(joined(kept).encode())
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
