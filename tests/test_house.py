@@ -17,6 +17,8 @@ ROOMS = (
     "contract",
     "artifact",
     "files",
+    "processes",
+    "ray_cluster",
     "vision",
     "network",
     "weights",

@@ -33,6 +33,7 @@
     │   ├── WorkerFailed          worker processes end before they are ready
     │   ├── TooManyErrors         more inputs were refused than the run allows
     │   └── Unreconciled          rows and manifest differ at the end
+    ├── ClusterError              no Ray cluster answers
     ├── LoadGenError              a benchmark run that is no result: stopped, failed, logs cut short
     ├── ServerError               the server cannot start, or cannot go on
     ├── OutputError               results could not be written (a full disk)
@@ -57,41 +58,57 @@ class ImageError(SSDResNet34Error):
 
 
 class EmptyInput(ImageError):
+    """No bytes where an image should be."""
+
     code = "empty_input"
     status = 400
 
 
 class UnsupportedImage(ImageError):
+    """Not an image of an accepted format."""
+
     code = "unsupported_image"
     status = 415
 
 
 class CorruptImage(ImageError):
+    """Damaged, cut short, or of a kind that no decoder here reads."""
+
     code = "corrupt_image"
     status = 422
 
 
 class TooManyPixels(ImageError):
+    """The header promises more pixels than the limit; nothing was decoded."""
+
     code = "too_many_pixels"
     status = 413
 
 
 class TooManyBytes(ImageError):
+    """More encoded bytes than the limit."""
+
     code = "too_many_bytes"
     status = 413
 
 
 class UnreadableFile(ImageError):
+    """Missing, a folder, a pipe, or without permission."""
+
     code = "unreadable_file"
     status = 404
 
 
 class ChangedFile(ImageError):
+    """Not the file that was planned: another size or version."""
+
     code = "changed_file"
     status = 409
 
 
 class StoreUnavailable(ImageError):
+    """The store went on failing for as long as the run is patient."""
+
     code = "store_unavailable"
     status = 503
 
@@ -178,6 +195,10 @@ class TooManyErrors(BatchError):
 
 class Unreconciled(BatchError):
     """Rows and manifest differ at the end."""
+
+
+class ClusterError(SSDResNet34Error):
+    """No Ray cluster answers at the address."""
 
 
 class LoadGenError(SSDResNet34Error):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ import pytest
 
 import batch_site
 from small_batch import HASTY, SamePool, tree, write
+from ssd_resnet34 import ray_cluster
 from ssd_resnet34.batch import cluster, running
 from ssd_resnet34.batch.cluster import Actors
 from ssd_resnet34.batch.pool import Care
@@ -176,8 +176,8 @@ def careless(
     monkeypatch: pytest.MonkeyPatch, same_process: type[SamePool], job: Callable[..., Job]
 ) -> Careless:
     made = Careless()
-    monkeypatch.setattr(cluster, "_ray", lambda: SimpleNamespace(remote=lambda **_: _Now))
-    monkeypatch.setattr(cluster, "_connect", lambda ray, address: None)
+    monkeypatch.setattr(ray_cluster, "ray", lambda: SimpleNamespace(remote=lambda **_: _Now))
+    monkeypatch.setattr(ray_cluster, "connect", lambda ray, address: None)
     monkeypatch.setattr(cluster, "_answer", lambda ray, promised, actors: promised)
     monkeypatch.setattr(cluster, "_round", made)
     monkeypatch.setattr(cluster, "Pool", same_process)
@@ -231,34 +231,6 @@ def test_rounds_that_bring_nothing_end_the_run(
         cluster.run(str(tmp_path / "out"), Search(str(source)), Actors(), job())
     with pytest.raises(BatchError, match="plan cannot be seen"):
         cluster.ShardWorker(str(tmp_path / "elsewhere"), job(), Care(), False)
-
-
-def test_a_cluster_that_does_not_answer_is_told_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def never(**_: Any) -> None:
-        raise AssertionError("Ray would wait without end")
-
-    ray = SimpleNamespace(is_initialized=lambda: False, init=never)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
-        dead = f"127.0.0.1:{taken.getsockname()[1]}"
-        for address in (dead, f"ray://{dead}"):
-            with pytest.raises(BatchError, match="no Ray cluster at"):
-                cluster._connect(ray, address)
-        monkeypatch.setenv("RAY_ADDRESS", dead)
-        with pytest.raises(BatchError, match="no Ray cluster at"):
-            cluster._connect(ray, "auto")
-        monkeypatch.delenv("RAY_ADDRESS")
-        monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-        with pytest.raises(BatchError, match="no Ray cluster is known here"):
-            cluster._connect(ray, "auto")
-        (tmp_path / "ray").mkdir()
-        (tmp_path / "ray" / "ray_current_cluster").write_text(dead)
-        with pytest.raises(BatchError, match="no Ray cluster at"):
-            cluster._connect(ray, "auto")
-    with pytest.raises(UsageError, match="HOST:PORT"):
-        cluster._connect(ray, "nonsense")
 
 
 def test_actors_are_checked() -> None:

@@ -7,17 +7,14 @@ when its file is there, and what is missing after a round is given out in the ne
 """
 
 import json
-import os
-import socket
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final
 
-from ..errors import BatchError, MissingExtra, UsageError
+from .. import ray_cluster
+from ..errors import BatchError, UsageError
 from . import finishing, shards
 from . import manifest as manifests
 from .lock import Lock
@@ -36,9 +33,6 @@ BLOCKS: Final = 10_000
 
 RESTARTS: Final = 3
 """Of an actor whose machine is lost, before Ray gives a round up."""
-
-ANSWER: Final = 10.0
-"""Seconds for a cluster to answer at all."""
 
 TRIES: Final = 2
 """Of a task whose actor is lost."""
@@ -95,11 +89,12 @@ def run(
 
     Raises:
         MissingExtra: Ray is not installed.
-        BatchError: no cluster answers, or a whole round brought no shard.
+        ClusterError: no cluster answers.
+        BatchError: a whole round brought no shard.
         SSDResNet34Error: as for a local run.
     """
-    ray = _ray()
-    _connect(ray, actors.address)
+    ray = ray_cluster.ray()
+    ray_cluster.connect(ray, actors.address)
     place = open_place(target, job.patience)
     with Lock(place, watcher.note) as lock:
         place.sweep()
@@ -219,50 +214,6 @@ class ShardWorker:
 def _describe(job: Job) -> Ready:
     with job.load() as running:
         return describe(running)
-
-
-def _ray() -> Any:
-    try:
-        return import_module("ray")
-    except ImportError as error:
-        raise MissingExtra("a cluster needs Ray: pip install 'ssd-resnet34[ray]'") from error
-
-
-def _connect(ray: Any, address: str) -> None:
-    """Join a cluster. Ray itself waits without end for one that does not answer: it is asked first.
-
-    Raises:
-        BatchError: there is none.
-    """
-    if ray.is_initialized():
-        return
-    mend = "start one with `ray start --head`, or give local"
-    place = address
-    if address == "auto":
-        place = os.environ.get("RAY_ADDRESS") or _last_cluster()
-        if not place:
-            raise BatchError(f"no Ray cluster is known here; {mend}")
-    if place != "local":
-        host, _, port = place.rpartition("://")[2].rpartition(":")
-        if not host or not port.isdecimal():
-            raise UsageError(f"--ray {address}: give auto, local or HOST:PORT")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
-        except OSError as error:
-            raise BatchError(f"no Ray cluster at {place} ({error}); {mend}") from error
-    try:
-        ray.init(address=place, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BatchError(f"no Ray cluster at {place} ({error}); {mend}") from error
-
-
-def _last_cluster() -> str:
-    """Where the cluster is that was last started on this machine, "" where none was."""
-    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    try:
-        return Path(folder, "ray", "ray_current_cluster").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _answer(ray: Any, promised: Any, actors: Actors) -> Any:

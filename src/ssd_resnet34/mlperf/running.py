@@ -6,8 +6,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -18,6 +17,7 @@ from ..errors import LoadGenError, SSDResNet34Error, UsageError
 from ..evaluation.dataset import Dataset
 from ..evaluation.running import Entry, check_any, find
 from ..files import told
+from ..processes import signals_blocked
 from . import loadgen, worker
 from .job import Ended, Job, Pulse, Ready
 from .logs import Detail, check_accuracy, read_detail
@@ -112,7 +112,7 @@ def run(
     )
     began = time.monotonic()
     try:
-        with _signals_blocked():
+        with signals_blocked():
             process.start()
         theirs.close()  # else the end of the process would not close the pipe
         watch = _Watch(process, ours, job, folder, stops, on_ready, on_pulse)
@@ -278,16 +278,3 @@ def _end(process: BaseProcess, patience: float = 0) -> None:
         process.kill()
         process.join()
     process.close()
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """A child inherits what this thread blocks: signals are for the command, which tells it."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

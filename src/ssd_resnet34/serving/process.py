@@ -5,10 +5,11 @@ import contextlib
 import multiprocessing
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from ..processes import signals_blocked
 from . import worker
 from .tasks import Cancel, Order, Report, WorkerConfig
 
@@ -50,7 +51,7 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Blocks for some milliseconds. Signals to the whole group are not for the worker."""
-        with _signals_blocked():
+        with signals_blocked():
             self._process.start()
         self._far_end.close()  # else the end of the process would not close the pipe
         self._reader.start()
@@ -99,16 +100,3 @@ class WorkerProcess:
     def _call(self, callback: Callable[[Any], None], value: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(callback, value)
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """A child inherits what this thread blocks: Ctrl-C does not reach it while it starts."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

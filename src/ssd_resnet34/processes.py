@@ -1,0 +1,21 @@
+"""Starting processes that the signals of a command do not reach."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """For the start of a child: it inherits that this thread blocks SIGINT and SIGTERM.
+
+    Ctrl-C goes to every process of a terminal; the command that got it tells its children itself.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
