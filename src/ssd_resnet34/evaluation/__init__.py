@@ -1,1 +1,1 @@
-"""Measuring detections: agreement between two runs."""
+"""Measuring detections: average precision, its interval and causes, agreement of two runs."""
