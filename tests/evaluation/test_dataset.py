@@ -179,3 +179,31 @@ def test_voc_is_scored_on_its_twenty(shared: Path) -> None:
     assert len(found.categories) == 80
     assert (len(known), unknown) == (20, [])
     assert sum(one["ignore"] for one in found.annotations) == 178
+
+
+OUTLINES: tuple[Any, ...] = (
+    [[1, 2.5, -3e-2, 4, 5, 6]],
+    [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]],
+    [],
+    {"counts": [1, 2, 3], "size": [480, 640]},
+    {"size": [480, 640], "counts": "PXa0e`0"},
+)
+
+
+@pytest.mark.parametrize("outline", OUTLINES, ids=str)
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", " : ")])
+def test_outlines_are_left_out_and_all_else_stays(
+    tmp_path: Path, outline: Any, last: bool, separators: tuple[str, str]
+) -> None:
+    text = document(2, [(1, 1, (1, 2, 30, 40)), (2, 3, (5, 6, 70, 80))])
+    plain = read(written(tmp_path, text, "plain.json"))
+    for one in text["annotations"]:
+        rest = dict(one)
+        one.clear()
+        one.update(rest | {"segmentation": outline} if last else {"segmentation": outline} | rest)
+    text["images"][0]["file_name"] = 'a "segmentation": [[1]].jpg'  # a name, no outline
+    full = read(written(tmp_path, json.dumps(text, separators=separators), "full.json"))
+    assert full.annotations == plain.annotations
+    assert full.images[0]["file_name"] == 'a "segmentation": [[1]].jpg'
+    assert full.images[1] == plain.images[1]
