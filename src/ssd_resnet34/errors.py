@@ -34,6 +34,7 @@
     │   ├── TooManyErrors         more inputs were refused than the run allows
     │   └── Unreconciled          rows and manifest differ at the end
     ├── ClusterError              no Ray cluster answers
+    ├── TrainingError             training that was stopped, or cannot go on (a loss that is NaN)
     ├── LoadGenError              a benchmark run that is no result: stopped, failed, logs cut short
     ├── ServerError               the server cannot start, or cannot go on
     ├── OutputError               results could not be written (a full disk)
@@ -199,6 +200,10 @@ class Unreconciled(BatchError):
 
 class ClusterError(SSDResNet34Error):
     """No Ray cluster answers at the address."""
+
+
+class TrainingError(SSDResNet34Error):
+    """Training was stopped, or cannot go on: a loss or gradient that is not finite."""
 
 
 class LoadGenError(SSDResNet34Error):
