@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Versions are pinned; drop CONSTRAINTS= to try the newest ones.
 CONSTRAINTS ?= -c constraints.txt
 
-.PHONY: demo test proof lint format clean
+.PHONY: demo test proof docs lint format clean
 
 $(VENV)/.created:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -28,6 +28,10 @@ test: lint                   ## the suite of every change
 
 proof: $(VENV)/.dev          ## the long one: soak, kills, accuracy, ratios; writes docs/proof.md
 	$(BIN)/python -m benchmarks.proof
+
+docs: $(VENV)/.dev           ## tables and figures from the code, then the site in build/site
+	$(BIN)/python -m manual
+	$(BIN)/mkdocs build --strict --quiet
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

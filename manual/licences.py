@@ -38,17 +38,17 @@ def licence_of(name: str) -> str:
     known = ELSEWHERE.get(name.lower().replace("_", "-"))
     if known:
         return known
-    facts = metadata.metadata(name)
-    if expression := facts.get("License-Expression"):
+    facts = metadata.metadata(name).json
+    if expression := facts.get("license_expression"):
         return str(expression)
     classified = [
         one.rsplit(" :: ", 1)[-1]
-        for one in facts.get_all("Classifier") or []
+        for one in facts.get("classifier", [])
         if one.startswith("License :: ") and not one.endswith("OSI Approved")
     ]
     if classified:
         return ", ".join(classified)
-    stated = (facts.get("License") or "").strip().split("\n")[0]
+    stated = str(facts.get("license", "")).strip().split("\n")[0]
     return stated[:60] or "not stated"
 
 

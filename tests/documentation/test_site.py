@@ -1,0 +1,110 @@
+"""The site builds without network and without a warning, and says what the code says."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from manual import figures
+from manual.pages import DOCS, filled, wanted
+
+from conftest import REPOSITORY
+from ssd_resnet34.vision.selection import suppress
+
+
+class _Config(yaml.SafeLoader):
+    """mkdocs.yml without what its own tags would load."""
+
+
+_Config.add_multi_constructor("", lambda loader, suffix, node: None)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site."""
+    folder = tmp_path_factory.mktemp("site")
+    nowhere = "http://127.0.0.1:9"
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        cwd=REPOSITORY,
+        env={
+            **os.environ,
+            "http_proxy": nowhere,
+            "https_proxy": nowhere,
+            "NO_MKDOCS_2_WARNING": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 30
+    loads = re.compile(r"<(?:script|img|link|iframe)\b[^>]*(?:src|href)=\"?(https?:)?//[^>]*>")
+    for page in pages:
+        for found in loads.finditer(page.read_text("utf-8")):
+            assert 'rel="canonical"' in found[0], f"{page.name} loads {found[0]}"
+
+
+def test_the_reference_has_the_public_names_with_their_docstrings(site: Path) -> None:
+    page = (site / "reference" / "python.html").read_text("utf-8")
+    for name in ("load", "Detector", "SSDResNet34", "Detections", "Contract", "create"):
+        assert re.search(rf'id="ssd_resnet34\.[a-z_.]*{name}"', page), name
+    assert "A ready detector" in page
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    def pages(entry: Any) -> list[str]:
+        if isinstance(entry, str):
+            return [entry]
+        inner = entry.values() if isinstance(entry, dict) else entry
+        return [page for one in inner for page in pages(one)]
+
+    config = yaml.load((REPOSITORY / "mkdocs.yml").read_text("utf-8"), _Config)
+    listed = pages(config["nav"])
+    there = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    assert len(listed) == len(set(listed))
+    assert there == set(listed), "list every page in the nav of mkdocs.yml"
+
+
+def test_tables_figures_and_lists_are_those_of_the_code() -> None:
+    stale = [
+        str(path.relative_to(REPOSITORY))
+        for path, data in wanted().items()
+        if not path.is_file() or path.read_bytes() != data
+    ]
+    assert not stale, "run python -m manual"
+
+
+def test_a_page_gets_the_table_that_it_asks_for() -> None:
+    page = "a\n<!-- generated: levels -->\nold\n<!-- end -->\nb"
+    assert "| 0 | 50×50 | 4 | 324 | 16 | 10000 | 0 |" in filled(page)
+    assert filled(filled(page)) == filled(page)
+    assert filled(page).startswith("a\n")
+    assert filled(page).endswith("\nb")
+    with pytest.raises(KeyError):
+        filled("<!-- generated: nothing -->\n<!-- end -->")
+
+
+def test_figures_are_small() -> None:
+    assert {path.stem for path in (DOCS / "figures").iterdir()} == set(figures.FIGURES)
+    for path in (DOCS / "figures").iterdir():
+        assert path.stat().st_size < 100_000, path.name
+
+
+@pytest.mark.parametrize("gap", [-0.5, -0.2, 0.5, 0.8, 0.83, 1.0, 1.4, 1.43])
+def test_the_figure_of_both_modes_shows_what_the_selection_does(gap: float) -> None:
+    boxes = np.array([[0, 0, 1, 1], [1 + gap, 1 + gap, 2 + gap, 2 + gap]]) / 10
+    for clamped, mode in ((True, "exact"), (False, "mlperf")):
+        iou = figures.overlap(gap, clamped=clamped)
+        kept = suppress(boxes, np.array([1, 1]), 0.5, mode)  # type: ignore[arg-type]
+        assert len(kept) == (1 if iou >= 0.5 else 2), (mode, gap, iou)
