@@ -137,6 +137,19 @@ class Loss:
         return self.classes + self.boxes
 
 
+def flattened(heads: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits [N, priors, C] and offsets [N, priors, 4], float32, of twelve heads of any size."""
+
+    def join(parts: Sequence[Tensor]) -> Tensor:
+        rows = [
+            head.float().reshape(len(head), -1, level.anchors * head.shape[2] * head.shape[3])
+            for head, level in zip(parts, LEVELS, strict=True)
+        ]
+        return torch.cat(rows, 2).transpose(1, 2)
+
+    return join(heads[: len(LEVELS)]), join(heads[len(LEVELS) :])
+
+
 def multibox_loss(
     heads: Sequence[Tensor], targets: Sequence[Target], *, positives: int | None = None
 ) -> Loss:
@@ -151,16 +164,7 @@ def multibox_loss(
         positives: what the sums are divided by, where these images are a part of a batch only:
             the positives of the whole batch, in all processes. Default: those of ``targets``.
     """
-    levels = len(LEVELS)
-
-    def join(parts: Sequence[Tensor]) -> Tensor:  # -> [N, priors, C | 4]
-        rows = [
-            head.float().reshape(len(head), -1, level.anchors * head.shape[2] * head.shape[3])
-            for head, level in zip(parts, LEVELS, strict=True)
-        ]
-        return torch.cat(rows, 2).transpose(1, 2)
-
-    logits, offsets = join(heads[:levels]), join(heads[levels:])
+    logits, offsets = flattened(heads)
     classes = torch.stack([target.classes for target in targets])
     wanted = torch.stack([target.offsets for target in targets])
     positive = classes > BACKGROUND

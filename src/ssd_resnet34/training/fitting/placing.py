@@ -1,0 +1,59 @@
+"""Where priors lie in a training input, and what an example's boxes make of them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...contract import INPUT_SIZE, LEVELS
+from ...vision.priors import anchor_sizes
+from ..data.example import Example
+from ..multibox import Target, layout_priors, match
+from .recipe import Recipe
+
+
+def fraction_priors(size: int, maps: Sequence[tuple[int, int]]) -> Tensor:
+    """Priors for a whole image of ``size`` pixels: the contract's shares of the image.
+
+    Returns:
+        (n, 4) float32 cx, cy, w, h, pixels, in the contract's order (level, anchor, y, x).
+    """
+    rows = []
+    for k, (height, width) in enumerate(maps):
+        y, x = torch.meshgrid(
+            (torch.arange(height) + 0.5) / height,
+            (torch.arange(width) + 0.5) / width,
+            indexing="ij",
+        )
+        for sides in anchor_sizes(k):
+            wh = torch.tensor(sides).clamp(max=1.0).expand(height * width, 2)
+            rows.append(torch.cat([torch.stack([x.flatten(), y.flatten()], 1), wh], 1))
+    return torch.cat(rows) * size
+
+
+def maps_of(heads: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """Height and width of the six maps, from the twelve heads."""
+    return [(head.shape[2], head.shape[3]) for head in heads[: len(LEVELS)]]
+
+
+@torch.no_grad()
+def priors_for(module: nn.Module, recipe: Recipe) -> Tensor:
+    """Priors (n, 4) in pixels of the input, for the maps that ``module`` gives."""
+    was_training = module.training
+    device = next(module.parameters()).device
+    heads = module.eval()(torch.zeros(1, 3, recipe.size, recipe.size, device=device))
+    module.train(was_training)
+    whole = recipe.priors == "fractions" and recipe.size != INPUT_SIZE
+    place = fraction_priors if whole else layout_priors
+    return place(recipe.size, maps_of(heads))
+
+
+def target_of(example: Example, priors: Tensor) -> Target:
+    """What the example teaches each prior."""
+    target = match(
+        priors,
+        torch.from_numpy(example.boxes),
+        torch.from_numpy(example.indices),
+        torch.from_numpy(example.ignored),
+    )
+    return Target(target.classes, target.offsets, example.unknown)

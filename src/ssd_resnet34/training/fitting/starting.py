@@ -1,0 +1,109 @@
+"""Where a run starts: the weights it takes over, and the classes it takes over from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...contract import LEVELS, Contract
+from ...errors import WeightsError
+from ...network.builder import check_state
+from ...network.module import SSDResNet34Module
+from ...weights import readers, store
+from ...weights.records import RECORDS
+from ..trainer import initialise
+from .unfolding import unfolded
+
+NOTHING: Final = "none"
+
+State = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A module to train, and where its weights come from.
+
+    Attributes:
+        contract: the data's categories with the normalisation of the initial weights.
+        taken: labels whose rows of the class heads were taken over.
+        fresh: labels that begin as the mean of the known classes, or from nothing.
+        known: whether there were initial weights.
+    """
+
+    module: SSDResNet34Module
+    contract: Contract
+    taken: tuple[str, ...]
+    fresh: tuple[str, ...]
+    known: bool
+
+
+def begin(init: str | PathLike[str], contract: Contract, seed: int) -> Start:
+    """The module for ``contract``'s categories.
+
+    All is loaded but the class heads, whose rows are taken over for background and for labels that
+    both contracts have. A class that the weights do not know begins as the mean of those they do:
+    it scores low everywhere, but highest on things.
+
+    Args:
+        init: ``none``, a record's name (``embedded``, ``mlcommons``, …), or a weights file.
+
+    Raises:
+        UnknownWeights, WeightsError, ArtifactError: the weights cannot be had, are not this
+            network, or of the other lineage.
+    """
+    module = SSDResNet34Module(contract.num_classes)
+    initialise(module, seed)
+    if init == NOTHING:
+        return Start(module, contract, (), contract.labels, False)
+    state, known = _read(init)
+    wanted = replace(contract, mean=known.mean, std=known.std)
+    full = with_classes(state, known, wanted)
+    module.load_state_dict({key: torch.from_numpy(np.array(v)) for key, v in full.items()})
+    taken = tuple(label for label in wanted.labels if label in known.labels)
+    fresh = tuple(label for label in wanted.labels if label not in known.labels)
+    return Start(module, wanted, taken, fresh, True)
+
+
+def with_classes(state: State, known: Contract, wanted: Contract) -> dict[str, NDArray[Any]]:
+    """``state`` of ``known`` with the class heads of ``wanted``."""
+    made = dict(state)
+    index = {label: i for i, label in enumerate(known.labels, 1)}
+    rows = [0, *(index.get(label, -1) for label in wanted.labels)]
+    for k, level in enumerate(LEVELS):
+        for leaf in ("weight", "bias"):
+            old = np.asarray(state[f"conf.{k}.{leaf}"], np.float32)
+            old = old.reshape(known.num_classes, level.anchors, *old.shape[1:])
+            mean = old[1:].mean(axis=0)
+            new = np.stack([mean if row < 0 else old[row] for row in rows])
+            made[f"conf.{k}.{leaf}"] = new.reshape(
+                -1, *old.shape[2:]
+            )  # channel = class · A + anchor
+    return made
+
+
+def _read(init: str | PathLike[str]) -> tuple[State, Contract]:
+    """The 218 keys of a record or a file, float32, and its contract."""
+    name = str(init)
+    if name in RECORDS:
+        path = store.fetch(name)
+    else:
+        path = Path(init)
+        if not path.exists() and not path.suffix and len(path.parts) == 1:
+            store.record(name)  # raises: names the nearest record
+    found = readers.read(path)
+    if found.contract.lineage != "pytorch":
+        raise WeightsError(
+            f"{name}: of the TensorFlow lineage, another network than the one that is trained; "
+            "give weights of the PyTorch lineage, such as embedded or mlcommons"
+        )
+    if found.state is not None:
+        return found.state, found.contract
+    assert found.model is not None  # one of the two is set
+    state = unfolded(found.model, name)
+    check_state(state, found.contract.num_classes, name)
+    return state, found.contract

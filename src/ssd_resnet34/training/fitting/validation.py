@@ -1,0 +1,161 @@
+"""Average precision of the network as it is, by pycocotools, on whole images."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ...contract import INPUT_SIZE, Contract
+from ...errors import ImageError, TrainingError
+from ...evaluation.coco import Evaluation, evaluate
+from ...evaluation.dataset import Dataset
+from ...runtime.device.selection import finite, select
+from ...vision.images import decode
+from ...vision.postprocess import as_detections, rules
+from ...vision.preprocess import ImageContext, preprocess
+from ..data.example import DataSet, Sample
+from ..multibox import flattened
+from ..trainer import normalised
+
+NUMBERS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
+"""What a validation writes down."""
+
+
+@dataclass(frozen=True, eq=False)
+class Validated:
+    """COCO results of the images, by their number in the data set from 1, and their scores."""
+
+    truth: Dataset
+    results: list[dict[str, Any]]
+    evaluation: Evaluation
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        return self.evaluation.scores.numbers
+
+
+def truth_of(data: DataSet, numbers: Iterable[int] | None = None) -> Dataset:
+    """The data set as the evaluation wants it: image ids are the samples' numbers from 1.
+
+    Args:
+        numbers: samples (from 0) to take; default: all.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number in range(len(data.samples)) if numbers is None else numbers:
+        sample = data.samples[number]
+        images.append(
+            {
+                "id": number + 1,
+                "file_name": str(sample.path),
+                "width": sample.size[0],
+                "height": sample.size[1],
+            }
+        )
+        for box, index, ignored in zip(
+            sample.boxes.tolist(), sample.indices.tolist(), sample.ignored.tolist(), strict=True
+        ):
+            left, top, right, bottom = box
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number + 1,
+                    "category_id": data.contract.categories[index - 1].category_id,
+                    "bbox": [left, top, right - left, bottom - top],
+                    "area": (right - left) * (bottom - top),
+                    "iscrowd": 0,
+                    "ignore": int(ignored),
+                }
+            )
+    categories = [{"id": one.category_id, "name": one.label} for one in data.contract.categories]
+    return Dataset(
+        "the validation images", tuple(images), tuple(annotations), tuple(categories), data.warnings
+    )
+
+
+def tensor_of(pixels: NDArray[np.uint8], size: int, contract: Contract) -> Tensor:
+    """uint8 (h, w, 3) BGR -> float32 [1, 3, size, size], by the contract's resize rule."""
+    if size == INPUT_SIZE:
+        return torch.from_numpy(preprocess(pixels, contract, colour="bgr").tensor)
+    resized = cv2.resize(pixels.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+    return normalised(torch.from_numpy(resized)[None], contract)
+
+
+@torch.no_grad()
+def detect(
+    module: nn.Module, sample: Sample, number: int, priors: Tensor, size: int, contract: Contract
+) -> list[dict[str, Any]]:
+    """COCO results for one image, whose id is ``number``; unknown classes are left out.
+
+    Args:
+        module: in evaluation mode.
+        priors: float64 (n, 4) cx, cy, w, h, fractions of the image, on the module's device.
+
+    Raises:
+        ImageError: the file is refused.
+        TrainingError: the network gives NaN or infinity.
+    """
+    image = decode(sample.path)
+    tensor = tensor_of(image.pixels, size, contract).to(priors.device)
+    logits, offsets = flattened(module(tensor))
+    if not finite(logits, offsets):
+        raise TrainingError(
+            f"{sample.path}: the network gives NaN or infinity for it: training has diverged; "
+            "go on from an earlier model with a lower --rate"
+        )
+    (found,) = select(logits, offsets, priors, rules(contract=contract))
+    place = ImageContext(image.width, image.height, str(sample.path))
+    rows = as_detections(found, place, contract, False, "").to_coco(number)
+    unknown = {contract.categories[index - 1].category_id for index in sample.unknown}
+    return [row for row in rows if row["category_id"] not in unknown]
+
+
+def validate(
+    module: nn.Module,
+    data: DataSet,
+    numbers: Iterable[int],
+    priors: Tensor,
+    size: int,
+    contract: Contract,
+    on_image: Callable[[], None],
+) -> tuple[list[dict[str, Any]], list[int], dict[str, str]]:
+    """COCO results of the samples ``numbers`` (from 0), those samples that could be read, and the
+    others with the reason.
+
+    Raises:
+        TrainingError: the network gives NaN or infinity.
+    """
+    device = next(module.parameters()).device
+    fractions = (priors.double() / size).to(device)
+    results: list[dict[str, Any]] = []
+    done, refused = [], {}
+    module.eval()
+    for number in numbers:
+        sample = data.samples[number]
+        try:
+            results += detect(module, sample, number + 1, fractions, size, contract)
+            done.append(number)
+        except ImageError as error:
+            refused[str(sample.path)] = str(error)
+        on_image()
+    return results, done, refused
+
+
+def scored(
+    data: DataSet, results: Sequence[Mapping[str, Any]], numbers: Iterable[int]
+) -> Validated:
+    """The results of these samples (from 0) against the truth.
+
+    Classes without any object among them have no part in AP.
+
+    Raises:
+        MissingExtra: pycocotools is not installed.
+    """
+    truth = truth_of(data, numbers)
+    rows = [dict(one) for one in results]
+    return Validated(truth, rows, evaluate(truth, rows, category_ids=truth.labelled()))
