@@ -90,7 +90,10 @@ def kill_and_resume(
         running.wait()
         found.append(check_visible(out))
         resumed = subprocess.run(
-            command(source, out, artifact), env=environment, capture_output=True, text=True
+            command(source, out, artifact, "--format", format),
+            env=environment,
+            capture_output=True,
+            text=True,
         )
         assert resumed.returncode == 3, resumed.stderr
         assert tree(out) == expected
