@@ -10,6 +10,7 @@
     │   ├── TooManyPixels         too_many_pixels    413
     │   ├── TooManyBytes          too_many_bytes     413
     │   ├── UnreadableFile        unreadable_file    404   (missing, folder, pipe, permission)
+    │   ├── MismatchedSize        mismatched_size    422   (not the size it was annotated for)
     │   ├── ChangedFile           changed_file       409   (not the file that was planned)
     │   └── StoreUnavailable      store_unavailable  503   (retried without success)
     ├── HeadsError                network outputs that are not the twelve heads of the contract
@@ -98,6 +99,13 @@ class UnreadableFile(ImageError):
 
     code = "unreadable_file"
     status = 404
+
+
+class MismatchedSize(ImageError):
+    """Not of the size in pixels that its annotations are made for."""
+
+    code = "mismatched_size"
+    status = 422
 
 
 class ChangedFile(ImageError):

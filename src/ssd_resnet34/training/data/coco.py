@@ -1,0 +1,199 @@
+"""COCO's annotations: one JSON file, and a folder of images."""
+
+import gc
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike, fspath
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import numpy as np
+
+from ...contract import Category, Contract
+from ...errors import UsageError
+from ...evaluation.dataset import check_known, is_id, lists
+from .assembling import Found, Unknown, assembled, contract_of, indices_of
+from .example import DataSet
+
+_NO_BOX: Final = (float("nan"),) * 4
+
+
+def read(
+    path: str | PathLike[str],
+    *,
+    images: str | PathLike[str] | None = None,
+    split: str | None = None,
+    unknown: Unknown = (),
+    contract: Contract | None = None,
+) -> DataSet:
+    """COCO annotations and where their images lie; no image is opened.
+
+    Objects marked ``iscrowd``, ``ignore`` or ``difficult`` become ignored. Outlines are not read.
+
+    Args:
+        path: the JSON file; or a folder with ``annotations/instances_<split>.json`` or
+            ``<split>/_annotations.coco.json``.
+        images: the folder of the images; by default where these layouts have it.
+        split: of a folder, ``train`` by default.
+        unknown: labels whose objects are not labelled here.
+        contract: the classes, by default those of the file in the order of their ids.
+
+    Raises:
+        UsageError: no such file or folder, not COCO annotations, ids that occur twice or are not
+            listed, no image found, no box that can be learned.
+    """
+    with _no_collection():
+        return _read(_annotation_file(Path(path), split), images, unknown, contract)
+
+
+def _read(
+    file: Path,
+    images: str | PathLike[str] | None,
+    unknown: Unknown,
+    contract: Contract | None,
+) -> DataSet:
+    name = fspath(file)
+    entries, categories, annotations = lists(name)
+    listed = [
+        Category(one["id"], one["name"]) for one in sorted(categories, key=lambda one: one["id"])
+    ]
+    made = contract or contract_of(name, listed)
+    by_label = {label: n for n, label in enumerate(made.labels, 1)}
+    label_of = {one.category_id: one.label for one in listed}
+    boxed = [one for one in annotations if one.get("bbox")]
+    for number, one in enumerate(boxed):
+        if not is_id(one.get("image_id")) or not is_id(one.get("category_id")):
+            raise UsageError(
+                f"{name}: the annotation {one.get('id', number)!r} has no image_id and "
+                "category_id; add them, or remove it"
+            )
+    position = {entry["id"]: n for n, entry in enumerate(entries)}
+    check_known(name, boxed, "image_id", set(position))
+    check_known(name, boxed, "category_id", set(label_of))
+    if contract is not None:
+        indices_of(name, {label_of[one["category_id"]] for one in boxed}, made)
+    index = {key: by_label.get(label, 0) for key, label in label_of.items()}
+    boxes = np.array([_numbers(one["bbox"]) for one in boxed], np.float64).reshape(-1, 4)
+    with np.errstate(invalid="ignore", over="ignore"):
+        boxes[:, 2:] += boxes[:, :2]
+    folder = _image_folder(file, entries, images)
+    return assembled(
+        Found(
+            name,
+            _paths(folder, [entry["file_name"] for entry in entries]),
+            np.array([(one["width"], one["height"]) for one in entries], np.int64),
+            np.array([position[one["image_id"]] for one in boxed], np.int64),
+            boxes,
+            np.array([index[one["category_id"]] for one in boxed], np.int64),
+            np.array([_is_ignored(one) for one in boxed], np.bool_),
+            lambda n: f"annotation {boxed[n].get('id', n)!r}",
+            _warnings(annotations, boxed, listed, made),
+        ),
+        made,
+        unknown,
+    )
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the cyclic collector, which would look through millions of new dicts and lists again
+    and again: half of the time of a large file. None of them is in a cycle."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _warnings(
+    annotations: Sequence[Any],
+    boxed: Sequence[Any],
+    listed: Sequence[Category],
+    contract: Contract,
+) -> tuple[str, ...]:
+    warnings = []
+    if len(boxed) < len(annotations):
+        count = len(annotations) - len(boxed)
+        warnings.append(f"{count:,} of {len(annotations):,} annotations have no box: left out")
+    ids = {one.label: one.category_id for one in contract.categories}
+    if any(ids.get(one.label, one.category_id) != one.category_id for one in listed):
+        warnings.append("its category ids are not the model's, which go by the names")
+    return tuple(warnings)
+
+
+def _numbers(box: Any) -> tuple[float, ...]:
+    """left, top, width, height; NaN for what is none."""
+    if not isinstance(box, list) or len(box) != 4:
+        return _NO_BOX
+    if not all(type(value) is float or is_id(value) for value in box):
+        return _NO_BOX
+    try:
+        return tuple(map(float, box))
+    except OverflowError:  # an integer of hundreds of digits
+        return _NO_BOX
+
+
+def _is_ignored(one: Mapping[str, Any]) -> bool:
+    return bool(one.get("iscrowd") or one.get("ignore") or one.get("difficult"))
+
+
+def _annotation_file(path: Path, split: str | None) -> Path:
+    if not path.is_dir():
+        if split is not None:
+            raise UsageError(
+                f"{path}: is one split already; name a folder, or leave out split={split!r}"
+            )
+        return path
+    split = split or "train"
+    known = [
+        path / "annotations" / f"instances_{split}.json",
+        path / split / "_annotations.coco.json",
+    ]
+    for file in known:
+        if file.is_file():
+            return file
+    raise UsageError(
+        f"{path}: neither {known[0].relative_to(path)} nor {known[1].relative_to(path)} is in it; "
+        "name the JSON file, and the folder of its images with images"
+    )
+
+
+def _image_folder(
+    file: Path, entries: Sequence[Mapping[str, Any]], images: str | PathLike[str] | None
+) -> Path:
+    """The folder that has an image of the file at all: a wrong one is refused at once."""
+    split = file.stem.removeprefix("instances_")
+    base = file.parent.parent
+    usual = [base / split, base / "images" / split, base / "images", file.parent]
+    folders = [Path(images)] if images is not None else usual
+    for folder in folders:
+        if folder.is_dir() and any(_inside(folder, entry["file_name"]) for entry in entries):
+            return folder
+    raise UsageError(
+        f"{file}: none of its {len(entries):,} images is in "
+        f"{' or '.join(dict.fromkeys(map(fspath, folders)))}; name the folder that has them with "
+        "images"
+    )
+
+
+def _inside(folder: Path, file_name: str) -> bool:
+    return os.path.isfile(_below(folder, file_name)) or os.path.isfile(
+        _below(folder, PurePosixPath(file_name).name)
+    )
+
+
+def _below(folder: Path, file_name: str) -> str:
+    """The file below the folder; its last part where the name would lead out of it."""
+    parts = file_name.split("/")
+    if file_name.startswith("/") or ".." in parts or "\0" in file_name:
+        return os.path.join(folder, parts[-1].replace("\0", ""))
+    return os.path.join(folder, file_name)
+
+
+def _paths(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
+    """The files, by their names, or by the last part of them where only that is there."""
+    flat = not any(os.path.isfile(_below(folder, name)) for name in names)
+    return tuple(Path(_below(folder, PurePosixPath(n).name if flat else n)) for n in names)

@@ -1,0 +1,224 @@
+"""Images while training goes on: decoded, checked, augmented; refusals and waiting are told.
+
+A damaged or missing image never ends a run: the next one of the data set is shown instead and the
+file is reported. More than a share of them does.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+import numpy as np
+import torch
+
+from ...errors import ImageError, MismatchedSize, TrainingError
+from ...evaluation.dataset import some
+from ...vision.images import DEFAULT_LIMITS, Image, Limits, decode, printable
+from .augmentation import Augmentation, augmented, mean_colour, whole
+from .example import DataSet, Example, Sample
+
+STREAM: Final = 1_700_007
+"""First word of the augmentation's seeds: apart from those of rendered scenes."""
+
+REFUSED_SHARE: Final = 0.05
+"""Of the images: when more are refused, something is wrong with the set. One alone never is."""
+
+WAITED: Final = 0.05
+"""Share of a step's time that it may wait for its images before it counts as having waited."""
+
+WINDOW: Final = 100
+"""Steps that ``starving`` looks back on."""
+
+SUFFERED: Final = 0.1
+"""Share of steps that waited from which it is said."""
+
+_CODES: Final = (
+    "refused_image",
+    "empty_input",
+    "unsupported_image",
+    "corrupt_image",
+    "too_many_pixels",
+    "too_many_bytes",
+    "unreadable_file",
+    "mismatched_size",
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An image that was not shown; ``code`` is the same as on every other road."""
+
+    path: Path
+    code: str
+
+
+def decoded(sample: Sample, limits: Limits = DEFAULT_LIMITS) -> Image:
+    """The sample's picture.
+
+    Raises:
+        ImageError: the file is refused; MismatchedSize: it has not the size that its annotations
+            are made for, so that nobody knows where its boxes lie.
+    """
+    image = decode(sample.path, limits=limits)
+    if (image.width, image.height) != sample.size:
+        turned = (image.height, image.width) == sample.size
+        why = "; EXIF turns it, the annotations do not" if turned else ""
+        raise MismatchedSize(
+            f"{printable(str(sample.path))}: {image.width}x{image.height}, annotated as "
+            f"{sample.size[0]}x{sample.size[1]}{why}; annotate it anew, or scale its boxes"
+        )
+    return image
+
+
+class Examples:
+    """Augmented images of a data set, each a function of the seed, the epoch and its number.
+
+    Copies in worker processes share the list of what was refused, in memory.
+
+    Args:
+        size: side of the network's input, pixels.
+        augmentation: None shows every image whole and as it is.
+        refused_share: of the images, 0..1, that may be refused; one may be in any case.
+    """
+
+    def __init__(
+        self,
+        data_set: DataSet,
+        size: int,
+        *,
+        seed: int = 0,
+        augmentation: Augmentation | None = Augmentation(),  # noqa: B008 - frozen
+        limits: Limits = DEFAULT_LIMITS,
+        refused_share: float = REFUSED_SHARE,
+    ) -> None:
+        self.data_set, self.size, self.seed = data_set, size, seed
+        self.augmentation, self.limits = augmentation, limits
+        self.most_refused = max(1, int(refused_share * len(data_set.samples)))
+        self._fill = mean_colour(data_set.contract)
+        # 0, or 1 + the position of the code: a byte an image that all processes see.
+        self._verdicts = torch.zeros(len(data_set.samples), dtype=torch.uint8)
+        self._verdicts.share_memory_()  # type: ignore[no-untyped-call]  # torch types it not
+
+    def __len__(self) -> int:
+        return len(self.data_set.samples)
+
+    def example(self, epoch: int, number: int) -> Example:
+        """Image ``number`` (from 0) as ``epoch`` (from 0) shows it, or the next that can be read.
+
+        Raises:
+            TrainingError: too many images are refused.
+        """
+        samples = self.data_set.samples
+        for step in range(len(samples)):
+            place = (number + step) % len(samples)
+            try:
+                image = decoded(samples[place], self.limits)
+            except ImageError as error:
+                self._verdicts[place] = 1 + _CODES.index(error.code)
+                self.check()
+                continue
+            if self.augmentation is None:
+                return whole(samples[place], image.pixels, self.size)
+            rng = np.random.Generator(np.random.PCG64([STREAM, self.seed, epoch, number]))
+            return augmented(
+                samples[place], image.pixels, self.size, rng, self.augmentation, self._fill
+            )
+        raise self._too_many()
+
+    @property
+    def refused(self) -> tuple[Refused, ...]:
+        """What was refused so far, by all processes, in the order of the data set."""
+        verdicts = self._verdicts.numpy()
+        return tuple(
+            Refused(self.data_set.samples[n].path, _CODES[verdicts[n] - 1])
+            for n in np.flatnonzero(verdicts).tolist()
+        )
+
+    def check(self) -> None:
+        """Raises:
+        TrainingError: more images were refused than may be.
+        """
+        if int(np.count_nonzero(self._verdicts.numpy())) > self.most_refused:
+            raise self._too_many()
+
+    def _too_many(self) -> TrainingError:
+        refused = self.refused
+        named = some([f"{one.path} ({one.code})" for one in refused])
+        return TrainingError(
+            f"{len(refused)} of {len(self)} images are refused, more than {self.most_refused}: "
+            f"{named}; repair or remove them, `train --check` lists them all"
+        )
+
+
+class Feed(Generic[T]):
+    """The batches of an iterator, with a measure of how long each was waited for.
+
+    Also tells a worker's :class:`TrainingError` in its own words, where torch would wrap the
+    worker's traceback around it.
+
+    Args:
+        batches: made ahead by ``workers`` processes.
+        examples: what they are made of.
+        say: is told, once, when steps starve.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        batches: Iterator[T],
+        examples: Examples,
+        *,
+        workers: int,
+        say: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._batches, self._examples, self._workers = batches, examples, workers
+        self._say, self._clock = say, clock
+        self._rounds: deque[tuple[float, float]] = deque(maxlen=WINDOW)
+        self._given: float | None = None
+        self._said = False
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        asked = self._clock()
+        try:
+            batch = next(self._batches)
+        except TrainingError:
+            self._examples.check()  # in the words of this process
+            raise
+        now = self._clock()
+        if self._given is not None:  # the first batch waits for the workers to start
+            self._rounds.append((now - asked, now - self._given))
+            self._tell()
+        self._given = now
+        return batch
+
+    @property
+    def starving(self) -> float:
+        """Share of the last steps, up to 100, that waited for images over 5 % of their time."""
+        if not self._rounds:
+            return 0.0
+        return sum(wait > WAITED * step for wait, step in self._rounds) / len(self._rounds)
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time of these steps that was spent waiting, 0..1."""
+        total = sum(step for _, step in self._rounds)
+        return sum(wait for wait, _ in self._rounds) / total if total > 0 else 0.0
+
+    def _tell(self) -> None:
+        if self._said or len(self._rounds) < WINDOW or self.starving < SUFFERED:
+            return
+        self._said = True
+        self._say(
+            f"{self.starving:.0%} of the last {WINDOW} steps waited for images, "
+            f"{self.waiting:.0%} of their time, with {self._workers} worker processes; give more, "
+            "or store the images smaller"
+        )
