@@ -135,7 +135,8 @@ class _Run:
         states.restore_random(kept)
         return Progress(**kept["progress"])
 
-    def save(self) -> None:
+    def save(self, journal: Journal) -> None:
+        journal.flush()  # first: no step of a checkpoint may lack its row
         if self.main:
             states.save(
                 self.checkpoint,
@@ -204,7 +205,7 @@ class _Run:
                 )
             )
             if now - saved >= self.job.recipe.every:
-                self.save()
+                self.save(journal)
                 saved = now
 
     def _epochs_done(self) -> int:
@@ -219,7 +220,6 @@ class _Run:
                 raise _Asked
 
         epoch = self._epochs_done()
-        journal.flush()
         score = self.job.validate(self.stepper.averaged(), self.stepper.priors, on_image)
         better = score is None or score.value > self.progress.best
         if better:
@@ -233,11 +233,10 @@ class _Run:
         if score is not None:
             journal.validation({"epoch": epoch, "step": self.progress.step, **score.numbers})
             self.watch.validation(epoch, score.numbers, better)
-        self.save()
+        self.save(journal)
 
     def _end(self, journal: Journal) -> None:
-        self.save()
-        journal.flush()
+        self.save(journal)
         raise TrainingError(
             f"stopped after step {self.progress.step} of {self.order.steps}; {self.checkpoint} is "
             "written: the same command with --resume goes on"
