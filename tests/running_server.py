@@ -97,12 +97,17 @@ def running(
     grpc_port: int | None = None,
     images: dict[str, Any] | None = None,
     weights: Path | str | None = None,
+    ray: dict[str, Any] | None = None,
+    port: int = 0,
     engine: str = "serving",
     precision: str = "fp32",
     wait_for_it: bool = True,
     **limits: Any,
 ) -> Iterator[Server]:
-    """A server with an engine whose runs take ``seconds``; ended with the context."""
+    """A server with an engine whose runs take ``seconds``; ended with the context.
+
+    ``ray`` has fields of :class:`ssd_resnet34.serving.cluster.Scale`: replicas on a Ray cluster.
+    """
     if weights is None:
         weights = folder / "fake.onnx"
         if not weights.exists():
@@ -113,6 +118,8 @@ def running(
         "precision": precision,
         "workers": workers,
         "grpc_port": grpc_port,
+        "ray": ray,
+        "port": port,
         "token": token,
         "images": images or {},
         "limits": limits,

@@ -8,6 +8,9 @@ import pytest
 
 from command import Run
 from ssd_resnet34.errors import UsageError
+from ssd_resnet34.runtime import cpu
+from ssd_resnet34.serving import cluster
+from ssd_resnet34.serving.cluster import Scale
 from ssd_resnet34.serving.server import Settings
 from ssd_resnet34.serving.tasks import WorkerConfig
 from ssd_resnet34.vision.images import Limits
@@ -48,6 +51,47 @@ def test_a_token_file_that_cannot_be_read_is_named(run: Run, tmp_path: Path) -> 
 )
 def test_what_is_out_of_range_is_bad_usage(run: Run, words: list[str]) -> None:
     assert run("serve", *words).code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--replicas", "2"],
+        ["--ray-address", "auto"],
+        ["--ray", "--replicas", "many"],
+        ["--ray", "--replicas", "3:2"],
+        ["--ray", "--replicas", "0"],
+        ["--ray", "--port", "0"],
+        ["--ray", "--grpc-port", "8001"],
+    ],
+)
+def test_options_that_do_not_go_together_are_bad_usage(run: Run, words: list[str]) -> None:
+    assert run("serve", *words).code == 2
+
+
+def test_over_ray_a_replica_has_the_cpus_of_its_workers(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    monkeypatch.setattr(cluster, "run", lambda settings, scale, _: given.append((settings, scale)))
+    words = ["--ray", "--ray-address", "10.0.0.5:6379", "--replicas", "2:8"]
+    words += ["--workers", "2", "--threads", "3", "--device", "cuda", "--deadline", "5"]
+    assert run("serve", *words).code == 0
+    ((settings, scale),) = given
+    assert scale == Scale(2, 8, cpus=6, gpus=1.0, address="10.0.0.5:6379")
+    assert (settings.worker.threads, settings.workers, settings.limits.deadline) == (3, 2, 5.0)
+
+
+def test_over_ray_one_replica_on_this_machine_is_the_default(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    monkeypatch.setattr(cluster, "run", lambda settings, scale, _: given.append((settings, scale)))
+    assert run("serve", "--ray", "--workers", "2", "--replicas", "3").code == 0
+    ((settings, scale),) = given
+    threads = max(1, cpu.available_threads() // 2)
+    assert scale == Scale(3, 3, cpus=2 * threads)
+    assert settings.worker.threads == threads
 
 
 def test_without_the_extra_it_says_what_to_install(

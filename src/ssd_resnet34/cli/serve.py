@@ -24,6 +24,8 @@ ssd-resnet34 serve --host 0.0.0.0 --token-file token.txt
 
 ssd-resnet34 serve -w mlcommons --port 9000 --deadline 30 -v
 
+ssd-resnet34 serve --ray --ray-address 10.0.0.5:6379 --replicas 2:8 --threads 4
+
 curl --data-binary @street.jpg http://127.0.0.1:8000/detect
 """
 
@@ -64,6 +66,14 @@ def serve(
     open_: Annotated[
         bool, typer.Option("--open", help="Serve other machines without a token.")
     ] = False,
+    ray: Annotated[bool, typer.Option("--ray", help="Serve by replicas on a Ray cluster.")] = False,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="auto, local (the default) or HOST:PORT.")
+    ] = None,
+    replicas: Annotated[
+        str | None,
+        typer.Option(metavar="LEAST:MOST", help="With --ray; default 1. Between them, by load."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="A line for every request.")
@@ -72,7 +82,12 @@ def serve(
     """Serve detections over HTTP.
 
     Ends with code 0 at SIGTERM or Ctrl-C, after the accepted requests.
+
+    With --ray, each replica has --workers processes of --threads CPUs each, and a GPU for cuda.
     """
+    if not ray and (ray_address is not None or replicas is not None):
+        raise UsageError("--ray-address and --replicas are for --ray")
+    least, most = _between(replicas or "1")
     try:
         from ..runtime import cpu
         from ..serving.limits import ServerLimits
@@ -82,7 +97,7 @@ def serve(
         if (error.name or "").partition(".")[0] in _PACKAGES:
             raise MissingExtra("serve needs more: pip install 'ssd-resnet34[serve]'") from error
         raise
-    if workers > 1 and threads is None:
+    if threads is None and (ray or workers > 1):
         threads = max(1, cpu.available_threads() // workers)
     limits = Limits(max_bytes=max_bytes, max_pixels=max_pixels)
     settings = Settings(
@@ -103,6 +118,7 @@ def serve(
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     # What is no HTTP at all is counted, not logged: anybody could fill a disk with it.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.WARNING)
 
     def announce(address: str, facts: "Started") -> None:
         if not quiet:
@@ -112,7 +128,22 @@ def serve(
             )
         complain(f"{address}/ (stop with Ctrl-C)", "serving")
 
-    run(settings, announce)
+    if not ray:
+        run(settings, announce)
+        return
+    from ..serving import cluster
+
+    gpus = 1.0 if device.startswith("cuda") else 0.0
+    scale = cluster.Scale(least, most, workers * (threads or 1), gpus, ray_address or "local")
+    cluster.run(settings, scale, announce)
+
+
+def _between(given: str) -> tuple[int, int]:
+    least, colon, most = given.partition(":")
+    try:
+        return int(least), int(most if colon else least)
+    except ValueError:
+        raise UsageError(f"--replicas {given}: give LEAST:MOST, like 1:4, or one number") from None
 
 
 def _token(path: Path | None) -> str | None:

@@ -5,7 +5,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import SSDResNet34Error
 from . import page
@@ -76,7 +76,13 @@ def make(
         },
     )
     inner.router.redirect_slashes = False
-    return Counted(Lingering(Guarded(inner, token, metrics.refused)), metrics.request)
+    outer = Counted(Lingering(Guarded(inner, token, metrics.refused)), metrics.request)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        # Ray Serve asks for a lifespan, and hands on websockets: Starlette knows what to say.
+        await (outer if scope["type"] == "http" else inner)(scope, receive, send)
+
+    return application
 
 
 def _refused(error: Exception) -> Refused:

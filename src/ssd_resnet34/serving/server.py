@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from ..errors import ServerError, UsageError
 from .app import make
@@ -68,18 +69,20 @@ def run(
     settings: Settings,
     on_ready: Callable[[str, Started], None] = lambda address, facts: None,
     spawn: Spawn = WorkerProcess,
+    wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> None:
     """Serve until SIGTERM or SIGINT; accepted requests are answered first.
 
-    ``on_ready`` gets the address and what runs, once, when the first worker is ready.
+    ``on_ready`` gets the address and what runs, once, when the first worker is ready. ``wrap`` may
+    put something in front of the application, such as a route of its own.
 
     Raises:
         ServerError: the port is taken, workers end one after the other, or requests were still
             running when the time to drain was over.
         WeightsError, ArtifactError, SessionError, UsageError: a worker cannot start.
     """
-    with contextlib.closing(_listen(settings.host, settings.port)) as listener:
-        asyncio.run(_serve(settings, listener, on_ready, spawn))
+    with contextlib.closing(listen(settings.host, settings.port)) as listener:
+        asyncio.run(_serve(settings, listener, on_ready, spawn, wrap))
 
 
 async def _serve(
@@ -87,6 +90,7 @@ async def _serve(
     listener: socket.socket,
     on_ready: Callable[[str, Started], None],
     spawn: Spawn,
+    wrap: Callable[[ASGIApp], ASGIApp],
 ) -> None:
     limits = settings.limits
     pool = Pool(settings.worker, settings.workers, limits, spawn)
@@ -101,7 +105,7 @@ async def _serve(
         _LOG.info("gRPC on port %d", port)
     server = _Server(
         uvicorn.Config(
-            make(pool, limits, budget, metrics, settings.token),
+            wrap(make(pool, limits, budget, metrics, settings.token)),
             http=connection_class(limits, metrics.refused),
             ws="none",
             lifespan="off",
@@ -171,7 +175,7 @@ class _Server(uvicorn.Server):
         self._loop.call_soon_threadsafe(event.set)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A bound socket, before any worker is started.
 
     Raises:
@@ -198,8 +202,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{joined(*listener.getsockname()[:2])}"
+
+
+def joined(host: str, port: int) -> str:
+    """As in an address: ``HOST:PORT``, ``[HOST]:PORT`` for IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _is_loopback(host: str) -> bool:
