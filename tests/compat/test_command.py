@@ -27,6 +27,7 @@ from furiosa.models.command import main
 from furiosa.models.vision import SSDResNet34
 from furiosa.runtime.sync import create_runner
 from ssd_resnet34.contract import COCO
+from ssd_resnet34.serving import server
 
 Run = Callable[..., Result]
 
@@ -244,22 +245,22 @@ def test_serve_says_what_to_install_where_the_server_is_not(
 def test_serve_hands_its_options_to_the_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
-    def stand_in(settings: Any, on_ready: Any) -> None:
+    def stand_in(settings: Any, on_ready: Any, wrap: Any) -> None:
+        assert wrap is _serve.Infer
         seen.append(settings)
         on_ready("http://host:80", SimpleNamespace(model="m", engine="e", precision="int8"))
 
-    monkeypatch.setattr(_serve, "run", stand_in)
+    monkeypatch.setattr(server, "run", stand_in)
     monkeypatch.setenv("SSD_RESNET34_FURIOSA_WEIGHTS", "mlcommons")
     found = run("serve", "SSDResNet34")
     assert found.code == 0
     assert (seen[0].host, seen[0].port, seen[0].workers, seen[0].token) == (
-        "0.0.0.0",
+        "127.0.0.1",
         8000,
         1,
         None,
     )
     assert seen[0].worker.weights == "mlcommons"
-    assert "everybody who reaches this machine may use the server" in found.err
     assert "serving: http://host:80/infer" in found.err
     monkeypatch.setenv("SSD_RESNET34_TOKEN", "0123456789abcdef")
     found = run(
@@ -268,7 +269,20 @@ def test_serve_hands_its_options_to_the_server(run: Run, monkeypatch: pytest.Mon
     )  # fmt: skip
     assert (seen[1].host, seen[1].port, seen[1].workers) == ("127.0.0.1", 0, 3)
     assert seen[1].token == "0123456789abcdef"
-    assert "everybody" not in found.err
+    assert run("serve", "SSDResNet34", "--host", "0.0.0.0").code == 0, "with a token"
+    monkeypatch.delenv("SSD_RESNET34_TOKEN")
+    assert run("serve", "SSDResNet34", "--host", "0.0.0.0", "--open").code == 0
+    assert [one.host for one in seen[2:]] == ["0.0.0.0", "0.0.0.0"]
+
+
+def test_serve_is_not_for_other_machines_unless_told_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSD_RESNET34_TOKEN", raising=False)
+    found = run("serve", "SSDResNet34", "--host", "0.0.0.0")
+    assert found.code == 2
+    assert "SSD_RESNET34_TOKEN" in found.err
+    assert "--open" in found.err
 
 
 class Inner:

@@ -61,7 +61,8 @@ class Settings:
         if self.token is None and not self.open and not _is_loopback(self.host):
             raise UsageError(
                 f"host {self.host} can be reached from other machines: give a token "
-                "(--token-file), or say --open if everybody may use this server"
+                "(SSD_RESNET34_TOKEN, or --token-file), or say --open if everybody may use this "
+                "server"
             )
 
 

@@ -1,33 +1,15 @@
 """``furiosa-models serve``: the server of ``ssd_resnet34``, with the vendor's ``POST /infer``."""
 
 import json
-from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ssd_resnet34.serving import app, server
-from ssd_resnet34.serving.tasks import Started
-
 PATH: Final = "/infer"
 
 _THRESHOLD: Final = "0.05"
 """The vendor's; the server's own is made for people."""
-
-
-def run(settings: server.Settings, on_ready: Callable[[str, Started], None]) -> None:
-    """Serve until SIGTERM or SIGINT; arguments and errors of :func:`.serving.server.run`."""
-
-    def with_infer(*parts: Any, **options: Any) -> ASGIApp:
-        return Infer(app.make(*parts, **options))
-
-    # The server has no parameter for a route of somebody else's; this process runs no other one.
-    vars(server)["make"] = with_infer
-    try:
-        server.run(settings, on_ready)
-    finally:
-        vars(server)["make"] = app.make
 
 
 class Infer:

@@ -166,7 +166,9 @@ def bench(
     "serve",
     epilog="""Examples:
 
-furiosa-models serve ssd-resnet34 --host 127.0.0.1
+furiosa-models serve ssd-resnet34
+
+furiosa-models serve ssd-resnet34 --host 0.0.0.0 --open
 
 curl -F image=@street.jpg http://127.0.0.1:8000/infer
 
@@ -175,9 +177,12 @@ ssd-resnet34 serve has more options.""",
 def serve(
     model: Model,
     postprocess: Postprocess = None,
-    host: Annotated[str, typer.Option(help="Where to listen.")] = "0.0.0.0",
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     devices: Devices = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Serve other machines without a token.")
+    ] = False,
 ) -> None:
     """Serve POST /infer, beside all that ssd-resnet34 serve offers.
 
@@ -194,7 +199,7 @@ def serve(
             "Rust decoder; leave it out, or postprocess in your own program"
         )
     try:
-        from ssd_resnet34.serving.server import Settings
+        from ssd_resnet34.serving.server import Settings, run
         from ssd_resnet34.serving.tasks import Started, WorkerConfig
         from ssd_resnet34.vision.images import Limits
 
@@ -207,21 +212,14 @@ def serve(
     threads = None
     if placed.replicas > 1:
         threads = max(1, cpu.available_threads() // placed.replicas)
-    token = os.environ.get(TOKEN) or None
     settings = Settings(
         WorkerConfig(weights(), "auto", placed.device, "auto", threads, Limits()),
         host,
         port,
         placed.replicas,
-        token,
-        open=True,
+        os.environ.get(TOKEN) or None,
+        open_,
     )
-    if token is None and host not in ("127.0.0.1", "::1", "localhost"):
-        complain(
-            f"everybody who reaches this machine may use the server; use --host 127.0.0.1, or set "
-            f"{TOKEN}",
-            "note",
-        )
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.INFO)
     for noisy in ("uvicorn", "asyncio", "multipart"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -230,7 +228,7 @@ def serve(
         complain(f"{facts.model}, {facts.engine} {facts.precision}", "model")
         complain(f"{address}{_serve.PATH} (stop with Ctrl-C)", "serving")
 
-    _serve.run(settings, announce)
+    run(settings, announce, wrap=_serve.Infer)
 
 
 def _check_name(given: str) -> None:
