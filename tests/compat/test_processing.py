@@ -51,7 +51,8 @@ def test_scaling_is_the_cores_preprocessing(option: str, png: Path) -> None:
 
 def test_without_scaling_pixels_are_resized_as_bytes(png: Path, picture: Any) -> None:
     tensor, contexts = PRE()(str(png), False)
-    assert (tensor.dtype, tensor.shape) == (np.uint8, (1, 3, 1200, 1200))
+    assert tensor.dtype == np.uint8
+    assert tensor.shape == (1, 3, 1200, 1200)
     assert tensor.flags.c_contiguous
     wanted = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), (1200, 1200))
     assert np.array_equal(tensor[0], wanted.transpose(2, 0, 1))

@@ -94,7 +94,7 @@ class Runner(_Closing):
         """Inputs and outputs."""
         return self._runner.model
 
-    async def run(self, inputs: TensorArray) -> list[NDArray[np.float32]]:
+    async def run(self, inputs: TensorArray) -> Outputs:
         """See :meth:`.sync.Runner.run`."""
         return await asyncio.to_thread(self._runner.run, inputs)
 

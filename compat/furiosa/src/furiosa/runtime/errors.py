@@ -30,8 +30,9 @@ class FuriosaError(Exception):
 class FuriosaRuntimeError(FuriosaError):
     """Base of all since 0.10."""
 
-    def native_error(self) -> None:
+    def native_error(self) -> int | None:
         """Code of the vendor's native library: none, since there is no such library."""
+        return None
 
 
 NativeException = FuriosaRuntimeError

@@ -82,7 +82,7 @@ class Runner(_Closing):
         """Inputs and outputs."""
         return self._network.model
 
-    def run(self, inputs: TensorArray) -> list[NDArray[np.float32]]:
+    def run(self, inputs: TensorArray) -> Outputs:
         """The twelve heads of a batch.
 
         Args:
