@@ -58,6 +58,8 @@ def contract_of(name: str, categories: Sequence[Category]) -> Contract:
     Raises:
         UsageError: no category, or one that occurs twice.
     """
+    if not categories:
+        raise UsageError(f"{name}: no object at all, so no class is known; annotate some")
     if {one.label for one in categories} == set(COCO.labels):
         return COCO
     try:

@@ -32,7 +32,8 @@ def displayed_size(path: Path, limits: Limits = DEFAULT_LIMITS) -> tuple[int, in
             warnings.simplefilter("ignore")  # of many pixels: decode has its own limit
             with Image.open(path, formats=limits.formats) as image:
                 width, height = image.size
-                orientation = image.getexif().get(_ORIENTATION)
+                # Pillow has turned a TIFF's size by itself.
+                orientation = image.getexif().get(_ORIENTATION) if image.format != "TIFF" else 1
     except UnidentifiedImageError as error:
         if os.path.getsize(path) == 0:
             raise EmptyInput(f"{shown}: no bytes; give an image file") from error

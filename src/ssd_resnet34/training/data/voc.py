@@ -140,6 +140,8 @@ def _listed(root: Path, split: str) -> list[str]:
         mend = f"name one of {some(there)}" if there else "write the names of its images there"
         raise UsageError(f"{file}: cannot be read ({error}); {mend}") from error
     names = [line.split()[0] for line in lines if line.strip()]
+    if not names:
+        raise UsageError(f"{file}: no image in this split; write the names of some")
     outside = [name for name in names if PurePosixPath(name).name != name or name in (".", "..")]
     if outside:
         raise UsageError(f"{file}: {some(outside)} is no name of an image; write names alone")

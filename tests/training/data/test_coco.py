@@ -1,0 +1,210 @@
+"""COCO's form: crowds, folders, and files that are not what they should be."""
+
+import gc
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssd_resnet34.contract import COCO
+from ssd_resnet34.errors import UsageError
+from ssd_resnet34.training.data.coco import read
+from written_sets import PICTURES, document, paint, write_coco
+
+
+def changed(root: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    write_coco(root)
+    file = root / "annotations" / "instances_train.json"
+    made = document()
+    change(made)
+    file.write_text(json.dumps(made))
+    return file
+
+
+@pytest.mark.parametrize("mark", ["iscrowd", "ignore", "difficult"])
+def test_crowds_and_difficult_objects_are_ignored(tmp_path: Path, mark: str) -> None:
+    file = changed(tmp_path, lambda made: made["annotations"][1].update({mark: 1}))
+    assert read(file).samples[0].ignored.tolist() == [False, True]
+
+
+def test_boxes_that_are_none_are_left_out_and_named(tmp_path: Path) -> None:
+    values = [
+        [float("nan"), 1, 2, 3],
+        [float("inf"), 1, 2, 3],
+        [1, 2, 3],
+        "1 2 3 4",
+        [1, 2, 3, None],
+        [1, 2, 3, True],
+        [10**400, 2, 3, 4],
+        [5, 5, -3, 4],
+    ]
+
+    def change(made: dict[str, Any]) -> None:
+        for n, value in enumerate(values):
+            one = {"id": 9000 + n, "image_id": 3, "category_id": 1, "bbox": value}
+            made["annotations"].append(one)
+        made["annotations"].append({"id": 1, "image_id": 3, "category_id": 1})
+
+    found = read(changed(tmp_path, change))
+    assert [len(sample.boxes) for sample in found.samples] == [2, 1, 0]
+    told = "\n".join(found.warnings)
+    assert "1 of 12 annotations have no box: left out" in told
+    assert "7 of 11 boxes are not four finite numbers and are left out" in told
+    assert "annotation 9000" in told
+    assert "1 of 11 boxes have no area" in told
+
+
+def test_annotations_belong_to_their_image_in_any_order(tmp_path: Path) -> None:
+    def change(made: dict[str, Any]) -> None:
+        made["annotations"].reverse()
+        made["images"].reverse()
+        made["categories"].reverse()
+
+    found = read(changed(tmp_path, change))
+    assert found.contract.labels == ("anvil", "bell", "cork")  # by their ids
+    assert [sample.path.name for sample in found.samples] == ["c.jpg", "b.png", "a.jpg"]
+    assert [sample.indices.tolist() for sample in found.samples] == [[], [2], [3, 1]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda made: made["annotations"][0].update(category_id=7), "are of category 7, which"),
+        (lambda made: made["annotations"][0].update(image_id=7), "are of image 7, which"),
+        (lambda made: made["annotations"][0].update(category_id=None), "no image_id and category"),
+        (lambda made: made["annotations"][0].update(image_id=[1]), "no image_id and category_id"),
+        (lambda made: made["images"][0].update(width=0), "no width and height in pixels"),
+        (lambda made: made["images"][0].update(id=2), "image id 2 more than once"),
+        (lambda made: made["categories"][0].update(id=2), "category id 2 more than once"),
+        (lambda made: made["categories"][0].update(name="bell"), "'bell' occurs twice"),
+        (lambda made: made.update(images=[]), "its list of images is empty"),
+        (lambda made: made.update(annotations=[]), "its list of annotations is empty"),
+        (lambda made: made.pop("categories"), "no list of categories"),
+    ],
+)
+def test_contradictions_are_refused_by_name(
+    tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        read(changed(tmp_path, change))
+    assert "instances_train.json" in str(caught.value)
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2", "null", "[]", '{"images": 3}', "[" * 100_000])
+def test_what_is_no_annotation_file_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "some.json"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=r"some\.json"):
+        read(file)
+
+
+def test_a_file_cut_short_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:
+    file = changed(tmp_path, lambda _: None)
+    data = file.read_bytes()
+    for length in range(0, len(data) - 1, 37):
+        file.write_bytes(data[:length])
+        with pytest.raises(UsageError, match="not JSON, or cut short"):
+            read(file)
+
+
+@pytest.mark.parametrize("place", ["train", "images/train", "images", "annotations", "elsewhere"])
+def test_images_are_found_where_the_usual_layouts_have_them(tmp_path: Path, place: str) -> None:
+    (tmp_path / "annotations").mkdir()
+    file = tmp_path / "annotations" / "instances_train.json"
+    file.write_text(json.dumps(document()))
+    paint(tmp_path / place)
+    images = tmp_path / place if place == "elsewhere" else None
+    found = read(file, images=images)
+    assert [sample.path for sample in found.samples] == [
+        tmp_path / place / picture.name for picture in PICTURES
+    ]
+
+
+def test_the_layout_of_one_folder_a_split_is_read(tmp_path: Path) -> None:
+    paint(tmp_path / "valid")
+    (tmp_path / "valid" / "_annotations.coco.json").write_text(json.dumps(document()))
+    found = read(tmp_path, split="valid")
+    assert all(sample.path.is_file() for sample in found.samples)
+
+
+def test_names_with_folders_are_found_with_and_without_them(tmp_path: Path) -> None:
+    def change(made: dict[str, Any]) -> None:
+        for one in made["images"]:
+            one["file_name"] = f"train/{one['file_name']}"
+
+    file = changed(tmp_path, change)
+    assert read(file, images=tmp_path).samples[0].path == tmp_path / "train" / "a.jpg"
+    assert read(file, images=tmp_path / "train").samples[0].path == tmp_path / "train" / "a.jpg"
+
+
+def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
+    def change(made: dict[str, Any]) -> None:
+        made["images"][0]["file_name"] = "../../secret/a.jpg"
+        made["images"][1]["file_name"] = "/etc/b.png"
+
+    file = changed(tmp_path, change)
+    assert [sample.path.parent for sample in read(file).samples] == [tmp_path / "train"] * 3
+
+
+def test_a_folder_without_any_of_the_images_is_refused(tmp_path: Path) -> None:
+    file = changed(tmp_path, lambda _: None)
+    other = tmp_path / "other"
+    other.mkdir()
+    for images in (other, tmp_path / "nowhere"):
+        with pytest.raises(UsageError, match=r"none of its 3 images is in .*name the folder"):
+            read(file, images=images)
+
+
+def test_some_missing_images_are_left_to_the_loader(tmp_path: Path) -> None:
+    file = changed(tmp_path, lambda _: None)
+    (tmp_path / "train" / "a.jpg").unlink()
+    assert len(read(file).samples) == 3
+
+
+def test_a_file_is_one_split_already(tmp_path: Path) -> None:
+    file = changed(tmp_path, lambda _: None)
+    with pytest.raises(UsageError, match=r"is one split already.*split='val'"):
+        read(file, split="val")
+
+
+def test_cocos_names_with_other_ids_become_cocos_own(tmp_path: Path) -> None:
+    def change(made: dict[str, Any]) -> None:
+        made["categories"] = [{"id": n, "name": one} for n, one in enumerate(COCO.labels, 1)]
+        made["annotations"][0]["category_id"] = 80
+
+    found = read(changed(tmp_path, change), unknown="unlabelled")
+    assert found.contract is COCO
+    assert found.samples[0].indices.tolist() == [80, 3]
+    assert found.warnings == ("its category ids are not the model's, which go by the names",)
+
+
+@pytest.mark.parametrize(
+    ("place", "split", "images", "boxes", "ignored"),
+    [
+        ("bccd", "train", 205, 2804, 0),
+        ("bccd", "val", 87, 1137, 0),
+        ("coco", "train2017", 343, 2974, 29),
+        ("coco", "val2017", 206, 1786, 21),
+        ("voc2007", "val", 400, 1101, 178),
+    ],
+)
+def test_real_sets_have_what_their_page_says(
+    shared: Path, place: str, split: str, images: int, boxes: int, ignored: int
+) -> None:
+    root = shared / "data" / place
+    if not root.is_dir():
+        pytest.skip(f"no image data at {root}")
+    found = read(root, split=split)
+    assert len(found.samples) == images
+    assert sum(len(sample.boxes) for sample in found.samples) == boxes
+    assert sum(int(sample.ignored.sum()) for sample in found.samples) == ignored
+    assert all(sample.path.is_file() for sample in found.samples)
+    if place != "bccd":
+        assert found.contract is COCO
+    for sample in found.samples:
+        assert (sample.boxes >= 0).all()
+        assert (sample.boxes[:, 2:] <= np.array(sample.size)).all()
