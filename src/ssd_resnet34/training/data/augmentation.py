@@ -34,6 +34,8 @@ OVERLAPS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Least IoU of a crop with some object; a whole picture and any crop at all are two choices more
 (the paper's section 2.2; each is as likely as another)."""
 
+_WHOLE: Final = -1.0
+
 TRIALS: Final = 50
 """Crops drawn for one overlap before another choice is taken (``max_trials``)."""
 
@@ -183,16 +185,23 @@ def drawn_view(
 def _crop(
     rng: np.random.Generator, canvas: NDArray[np.float64], boxes: Boxes
 ) -> NDArray[np.float64]:
-    for choice in rng.permutation([-1.0, 0.0, *OVERLAPS]).tolist():
-        if choice < 0:
+    for choice in rng.permutation([_WHOLE, 0.0, *OVERLAPS]).tolist():
+        if choice == _WHOLE:
             return canvas
-        if len(boxes) == 0:
-            continue
-        crops = _crops(rng, canvas)
-        fits = np.flatnonzero(iou(crops, boxes).max(axis=1) >= choice)
-        if len(fits):
-            return np.asarray(crops[fits[0]])
+        if (crop := _fitting(rng, canvas, boxes, choice)) is not None:
+            return crop
     return canvas
+
+
+def _fitting(
+    rng: np.random.Generator, canvas: NDArray[np.float64], boxes: Boxes, least: float
+) -> NDArray[np.float64] | None:
+    """A crop whose IoU with some box is at least ``least``, None if none of the trials has it."""
+    if len(boxes) == 0:
+        return None
+    crops = _crops(rng, canvas)
+    fits = np.flatnonzero(iou(crops, boxes).max(axis=1) >= least)
+    return np.asarray(crops[fits[0]]) if len(fits) else None
 
 
 def _crops(rng: np.random.Generator, canvas: NDArray[np.float64]) -> NDArray[np.float64]:
