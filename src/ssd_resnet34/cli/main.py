@@ -9,7 +9,20 @@ import typer
 
 from .. import __version__
 from ..errors import SSDResNet34Error, UsageError
-from . import batch, bench, check, compile, detect, eval, export, info, mlperf, serve, weights
+from . import (
+    batch,
+    bench,
+    check,
+    compile,
+    detect,
+    eval,
+    export,
+    info,
+    mlperf,
+    serve,
+    train,
+    weights,
+)
 from .terminal import complain
 
 DONE: Final = 0
@@ -30,6 +43,7 @@ app.command("compile", epilog=compile.EXAMPLES)(compile.compile_)
 app.command("check", epilog=check.EXAMPLES)(check.check)
 app.command("eval", epilog=eval.EXAMPLES)(eval.eval_)
 app.command("bench", epilog=bench.EXAMPLES)(bench.bench)
+app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("export", epilog=export.EXAMPLES)(export.export)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("info", epilog=info.EXAMPLES)(info.info)

@@ -289,7 +289,7 @@ def _forget_after(log: Path, step: int) -> None:
             file.write("".join(f"{row}\n" for row in (head, *kept)).encode())
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let glibc keep freed blocks: fresh pages for each large tensor cost a third of a step."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         allocator = ctypes.CDLL(None)
@@ -353,7 +353,7 @@ def main() -> None:
     if arguments.rate:
         stage = replace(stage, learning_rate=arguments.rate)
     stage = replace(stage, fast=arguments.winograd)
-    _keep_memory()
+    keep_memory()
     print(train(arguments.out, stage, start=arguments.start, seed=arguments.seed))
 
 

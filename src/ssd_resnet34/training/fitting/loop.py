@@ -1,7 +1,7 @@
 """The loop: steps, validations, checkpoints, and an orderly end whenever one is asked for."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,7 +12,7 @@ from ...contract import INPUT_SIZE, Contract
 from ...errors import TrainingError
 from . import state as states
 from .journal import Journal
-from .loading import Examples, Order, Share, micros, share_of
+from .loading import Examples, Micro, Order, Share, micros, share_of
 from .recipe import Recipe
 from .schedule import rate_at
 from .state import Progress
@@ -78,6 +78,7 @@ class Job:
         validate: scores the averaged weights after each epoch.
         keep: writes the averaged weights of the best epoch; without validation, of each.
         workers: processes that prepare images.
+        feed: wraps the stream of micro-batches, to watch it.
     """
 
     module: nn.Module
@@ -90,6 +91,7 @@ class Job:
     validate: Validate
     keep: Callable[[Mapping[str, Tensor]], None]
     workers: int = 0
+    feed: Callable[[Iterator[Micro]], Iterator[Micro]] = lambda micros: micros
 
 
 def fit(
@@ -162,8 +164,10 @@ class _Run:
 
     def _go(self, journal: Journal) -> None:
         order, first = self.order, self.progress.step
-        batches = micros(
-            self.job.examples, order, self.share, self.stepper.priors, first, self.job.workers
+        batches = self.job.feed(
+            micros(
+                self.job.examples, order, self.share, self.stepper.priors, first, self.job.workers
+            )
         )
         began = saved = time.monotonic()
         validating = 0.0

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -35,7 +34,7 @@ def write_weights(state: Mapping[str, Tensor], contract: Contract, path: Path) -
     arrays = arrays_of(state)
     check_state(arrays, contract.num_classes, str(path))
     entries = {readers.CONTRACT_KEY: contract.to_json(), "format": "np"}
-    data = save({key: np.ascontiguousarray(value) for key, value in arrays.items()}, entries)
+    data = save(arrays, entries)
     with replacing(path) as file, told(str(path)):
         file.write(data)
 

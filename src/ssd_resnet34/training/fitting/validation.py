@@ -15,10 +15,10 @@ from ...errors import ImageError, TrainingError
 from ...evaluation.coco import Evaluation, evaluate
 from ...evaluation.dataset import Dataset
 from ...runtime.device.selection import finite, select
-from ...vision.images import decode
 from ...vision.postprocess import as_detections, rules
 from ...vision.preprocess import ImageContext, preprocess
 from ..data.example import DataSet, Sample
+from ..data.loading import decoded
 from ..multibox import flattened
 from ..trainer import normalised
 
@@ -52,7 +52,7 @@ def truth_of(data: DataSet, numbers: Iterable[int] | None = None) -> Dataset:
         images.append(
             {
                 "id": number + 1,
-                "file_name": str(sample.path),
+                "file_name": str(sample.path.resolve()),
                 "width": sample.size[0],
                 "height": sample.size[1],
             }
@@ -100,7 +100,7 @@ def detect(
         ImageError: the file is refused.
         TrainingError: the network gives NaN or infinity.
     """
-    image = decode(sample.path)
+    image = decoded(sample)
     tensor = tensor_of(image.pixels, size, contract).to(priors.device)
     logits, offsets = flattened(module(tensor))
     if not finite(logits, offsets):

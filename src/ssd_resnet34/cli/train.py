@@ -1,0 +1,294 @@
+"""``ssd-resnet34 train``: images and boxes in, weights of one's own detector out."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from ..errors import MissingExtra, UsageError
+from .detect import SOME_REFUSED
+from .terminal import complain, printable, progress
+from .train_report import Shown, describe, show
+
+if TYPE_CHECKING:
+    from ..training.data.example import DataSet
+
+EXAMPLES: Final = """Examples:
+
+ssd-resnet34 train VOC2007/ --format voc --out cats/ --check
+
+ssd-resnet34 train cells.json --format coco --images cells/ --val val.json
+--out cells/ --epochs 20
+
+ssd-resnet34 train data.yaml --format yolo --out run/ --batch 8 --size 600
+
+ssd-resnet34 train data.yaml --format yolo --out run/ --batch 8 --size 600
+--resume
+
+torchrun --nproc-per-node 8 -m ssd_resnet34 train coco/ --format coco
+--out run/ --batch 128
+"""
+
+
+class Format(StrEnum):
+    """How images and boxes are stored."""
+
+    coco = "coco"
+    voc = "voc"
+    yolo = "yolo"
+
+
+class Freeze(StrEnum):
+    """What is not trained."""
+
+    nothing = "nothing"
+    backbone = "backbone"
+
+
+class Device(StrEnum):
+    """Where training runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+
+
+def train(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="COCO: a JSON file or folder. VOC: its folder. YOLO: data.yaml.",
+            show_default=False,
+        ),
+    ],
+    format: Annotated[Format, typer.Option("--format", "-f", help="Of DATA.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="For all that is made.")],
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where DATA does not say it.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of DATA to train on; default: train.")
+    ] = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FORMAT:DATA[:IMAGES]",
+            help="Another source; classes it lacks are unknown in its images. Repeatable.",
+        ),
+    ] = None,
+    unknown: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABELS|unlabelled",
+            help="Classes whose objects DATA does not label (a,b), or: all without any box.",
+        ),
+    ] = None,
+    val: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help="Scores each epoch; default: the split val of DATA."),
+    ] = None,
+    val_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Those of --val.")] = None,
+    val_split: Annotated[str, typer.Option(metavar="NAME", help="Of --val, or of DATA.")] = "val",
+    no_val: Annotated[
+        bool, typer.Option("--no-val", help="No scores; the last epoch is kept.")
+    ] = False,
+    init: Annotated[
+        str, typer.Option(metavar="WEIGHTS|none", help="A record or a weights file to start from.")
+    ] = "embedded",
+    epochs: Annotated[int, typer.Option(min=1)] = 30,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step, on all devices.")] = 16,
+    at_once: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images a device holds at a time.", show_default=False),
+    ] = None,
+    size: Annotated[int, typer.Option(help="Side of the input, 385 to 1200 pixels.")] = 1200,
+    rate: Annotated[float, typer.Option(help="Highest learning rate, for a batch of 32.")] = 5e-4,
+    freeze: Annotated[
+        Freeze, typer.Option(help="backbone: a third of the cost, for few images.")
+    ] = Freeze.nothing,
+    plain: Annotated[bool, typer.Option("--plain", help="No augmentation.")] = False,
+    no_mirror: Annotated[
+        bool, typer.Option("--no-mirror", help="Classes are told by their side: letters, signs.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[Device, typer.Option(help="auto: a GPU where there is one.")] = Device.auto,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that prepare images.", show_default=False),
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="By torch.compile: for long runs on a GPU.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Report problems, draw augmented batches, train nothing."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train a detector on your own images.
+
+    Any number of classes. DIR receives weights that every command takes, and a report.
+
+    Ctrl-C and SIGTERM end a run after a checkpoint; --resume goes on.
+    """
+    try:
+        from ..training.data.augmentation import Augmentation
+        from ..training.fitting import Recipe
+        from ..training.fitting import train as run
+        from ..training.trainer import keep_memory
+    except ImportError as error:
+        if error.name is None or error.name.startswith("ssd_resnet34"):
+            raise
+        raise MissingExtra(
+            f"training needs {error.name}: pip install 'ssd-resnet34[train]'"
+        ) from error
+    first = os.environ.get("RANK", "0") == "0"  # of several processes, one speaks
+    quiet = quiet or not first
+    recipe = Recipe(
+        epochs=epochs,
+        batch=batch,
+        at_once=at_once,
+        size=size,
+        rate=rate,
+        freeze=freeze.value,
+        seed=seed,
+        compile=compiled,
+    )
+    augmentation = None if plain else Augmentation(mirror=0.0 if no_mirror else 0.5)
+    if plain and no_mirror:
+        raise UsageError("--no-mirror has no effect with --plain; leave it out")
+    learned, judged = _data(
+        data, format, images, split, mix or (), unknown, val, val_images, val_split, no_val
+    )
+    if check:
+        _check(learned, judged, out, size, seed, augmentation, as_json, quiet)
+        return
+    if first:
+        for warning in learned.warnings:
+            complain(warning, "note")
+        if judged is None and not no_val:
+            complain("no --val, so no scores: the last epoch is kept", "note")
+    keep_memory()
+    with Shown.on_stderr(0 if judged is None else len(judged.samples), quiet=quiet) as shown:
+        trained = run(
+            learned,
+            out,
+            validation=judged,
+            init=init,
+            recipe=recipe,
+            augmentation=augmentation,
+            resume=resume,
+            device=device.value,
+            workers=workers,
+            watch=shown.watch(),
+            say=shown.note,
+            command=shlex.join(["ssd-resnet34", *sys.argv[1:]]),
+        )
+    if first:
+        for one in trained.refused:
+            complain(f"{one.path} [{one.code}]", "refused")
+        if as_json:
+            print(json.dumps(describe(trained)))
+        else:
+            show(trained)
+    if trained.refused:
+        raise typer.Exit(SOME_REFUSED)
+
+
+def _data(
+    data: Path,
+    format: Format,
+    images: Path | None,
+    split: str | None,
+    mix: Sequence[str],
+    unknown: str | None,
+    val: Path | None,
+    val_images: Path | None,
+    val_split: str,
+    no_val: bool,
+) -> "tuple[DataSet, DataSet | None]":
+    """What to train on, and what to score on.
+
+    Raises:
+        UsageError: a source is refused, or options contradict.
+    """
+    from ..training.data.mixing import mixed
+    from ..training.data.reading import read
+
+    if no_val and (val is not None or val_images is not None):
+        raise UsageError("--no-val and --val exclude one another; choose one")
+    if val_images is not None and val is None:
+        raise UsageError("--val-images has no effect without --val; leave it out")
+    labels: Any = ()
+    if unknown is not None:
+        words = [word for part in unknown.split(",") if (word := part.strip())]
+        labels = "unlabelled" if words == ["unlabelled"] else words
+    own = read(data, format.value, images=images, split=split, unknown=labels)
+    learned = mixed([own, *map(_other, mix)]) if mix else own
+    if no_val or (val is None and data.is_file() and format is Format.coco):
+        return learned, None
+    where, folder = (data, images) if val is None else (val, val_images)
+    try:
+        judged = read(where, format.value, images=folder, split=val_split, contract=own.contract)
+    except UsageError as error:
+        if val is not None:
+            raise
+        raise UsageError(f"{error}. Or give --val DATA for the scores, or --no-val") from error
+    if mix:  # the classes of all sources; what the others bring along is not labelled here
+        judged = replace(mixed([judged, replace(learned, samples=())]), warnings=judged.warnings)
+    return learned, judged
+
+
+def _other(text: str) -> "DataSet":
+    """A source as ``--mix`` names it."""
+    from ..training.data.reading import read
+
+    form, _, rest = text.partition(":")
+    path, _, folder = rest.partition(":")
+    if form not in tuple(Format) or not path:
+        raise UsageError(
+            f"--mix {text}: give FORMAT:DATA or FORMAT:DATA:IMAGES with the formats "
+            f"{', '.join(Format)}"
+        )
+    return read(path, Format(form).value, images=folder or None)
+
+
+def _check(
+    data: "DataSet",
+    validation: "DataSet | None",
+    out: Path,
+    size: int,
+    seed: int,
+    augmentation: Any,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Findings and drawings; exit code 1 where training would stop."""
+    from ..files import told
+    from ..training.data.checking import LOOKED_AT, check, write_drawings
+
+    counts = [len(one.samples) for one in (data, validation) if one is not None]
+    total = sum(min(LOOKED_AT, count) for count in counts)
+    with progress("check", total, quiet=quiet, at_end=True) as ticker:
+        found = check(data, validation, size=size, progress=ticker.advance)
+    drawings: list[Path] = []
+    if not found.stops:
+        with told(str(out), UsageError):
+            out.mkdir(parents=True, exist_ok=True)
+        drawings = write_drawings(data, out, size=size, seed=seed, augmentation=augmentation)
+    if as_json:
+        print(json.dumps(found.to_dict() | {"drawings": [str(path) for path in drawings]}))
+    else:
+        for line in (*found.lines(), *(f"{path}: drawn" for path in drawings)):
+            print(printable(line))
+    if found.stops:
+        raise typer.Exit(1)

@@ -1,0 +1,117 @@
+"""What ``ssd-resnet34 train`` shows while it runs, and at its end."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from .terminal import complain, printable
+
+if TYPE_CHECKING:
+    from ..training.fitting import Trained
+    from ..training.fitting.loop import Step, Watch
+
+EVERY: Final = 30.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class Shown:
+    """Progress on stderr: a bar on a terminal, a line now and then in a log."""
+
+    def __init__(self, images: int, bar: Progress | None, *, quiet: bool) -> None:
+        self._images, self._bar, self._quiet = images, bar, quiet
+        self._task = None if bar is None else bar.add_task("loading", total=None)
+        self._last = time.monotonic() - EVERY
+        self._seen = 0
+
+    @classmethod
+    @contextmanager
+    def on_stderr(cls, images: int, *, quiet: bool) -> Iterator[Self]:
+        """Progress of a run that is validated on ``images`` images."""
+        if quiet or not sys.stderr.isatty():
+            yield cls(images, None, quiet=quiet)
+            return
+        columns = (BarColumn(20), TextColumn("{task.description}", markup=False))
+        console = Console(stderr=True, highlight=False, markup=False)
+        with Progress(*columns, console=console, transient=True) as bar:
+            yield cls(images, bar, quiet=quiet)
+
+    def watch(self) -> "Watch":
+        from ..training.fitting.loop import Watch
+
+        return Watch(step=self.step, image=self.image, validation=self.validation)
+
+    def note(self, text: str) -> None:
+        if not self._quiet:
+            complain(text, "note")
+
+    def step(self, step: "Step") -> None:
+        text = (
+            f"epoch {step.epoch}/{step.epochs} step {step.step}/{step.steps} "
+            f"loss {step.outcome.loss:.3f} rate {step.rate:.1e} {span(step.left)} left"
+        )
+        self._show(text, step.step, step.steps, always=step.step == step.steps)
+
+    def image(self) -> None:
+        self._seen += 1
+        self._show(f"validating: image {self._seen} of {self._images}", self._seen, self._images)
+
+    def validation(self, epoch: int, numbers: Mapping[str, float], better: bool) -> None:
+        self._seen = 0
+        text = f"epoch {epoch}: AP {numbers['AP']:.3f} AP50 {numbers['AP50']:.3f}"
+        if not self._quiet:
+            complain(f"{text}{', the best so far' if better else ''}", "validation")
+
+    def _show(self, text: str, done: int, total: int, *, always: bool = False) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=text, completed=done, total=total)
+            return
+        now = time.monotonic()
+        if not self._quiet and (always or now - self._last >= EVERY):
+            self._last = now
+            complain(text, "progress")
+
+
+def span(seconds: float) -> str:
+    """A duration that people can plan with."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def describe(trained: "Trained") -> dict[str, Any]:
+    """Plain values for JSON."""
+    return {
+        "weights": str(trained.weights),
+        "graph": str(trained.graph),
+        "report": None if trained.report is None else str(trained.report),
+        "numbers": dict(trained.numbers),
+        "best_epoch": trained.best_epoch,
+        "epochs": trained.epochs,
+        "steps": trained.steps,
+        "seconds": trained.seconds,
+        "labels_taken_over": list(trained.taken),
+        "labels_new": list(trained.fresh),
+        "refused": [{"path": str(one.path), "code": one.code} for one in trained.refused],
+        "notes": list(trained.notes),
+    }
+
+
+def show(trained: "Trained") -> None:
+    """What was made, in words."""
+    if trained.numbers:
+        print(
+            f"best epoch {trained.best_epoch} of {trained.epochs}: AP {trained.numbers['AP']:.3f}, "
+            f"AP50 {trained.numbers['AP50']:.3f}"
+        )
+    print(f"{trained.steps} steps in {span(trained.seconds)}")
+    for path in filter(None, (trained.weights, trained.graph, trained.report)):
+        print(printable(str(path)))
+    for note in trained.notes:
+        print(printable(f"note: {note}"))

@@ -1,0 +1,284 @@
+"""A data set in, a model out: the function behind ``ssd-resnet34 train``."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from torch import Tensor, nn
+
+from ...errors import MissingExtra, UsageError
+from ...files import replacing, told
+from ...runtime.cpu import available_threads
+from ..data.augmentation import Augmentation
+from ..data.example import DataSet
+from ..data.loading import Examples, Feed, Refused
+from . import output, reporting
+from .loading import Micro
+from .loop import CHECKPOINT, Job, Score, Watch, fit
+from .recipe import Recipe
+from .starting import begin
+from .validation import NUMBERS, scored, validate
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+DETECTIONS: Final = "detections.json"
+"""COCO results of the best epoch; an image's id is its number in the validation set, from 1."""
+
+REPORT: Final = "report.html"
+
+_AUGMENTED: Final = Augmentation()
+_UNWATCHED: Final = Watch()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run left behind.
+
+    Attributes:
+        weights: safetensors of the best epoch's averaged weights, float32.
+        graph: the same as fp32 ONNX. Both go wherever weights are named.
+        report: the page for people; None without validation images.
+        numbers: of the best epoch, 0..1; empty without validation images.
+        best_epoch, epochs, steps: as trained.
+        seconds: of training, validation left out.
+        taken, fresh: labels that the initial weights knew, and those they did not.
+        refused: training images that could not be shown.
+        notes: what a reader must know, a sentence each.
+    """
+
+    weights: Path
+    graph: Path
+    report: Path | None
+    numbers: Mapping[str, float]
+    best_epoch: int
+    epochs: int
+    steps: int
+    seconds: float
+    taken: tuple[str, ...]
+    fresh: tuple[str, ...]
+    refused: tuple[Refused, ...]
+    notes: tuple[str, ...]
+
+
+def train(
+    data: DataSet,
+    out: str | PathLike[str],
+    *,
+    validation: DataSet | None = None,
+    init: str | PathLike[str] = "embedded",
+    recipe: Recipe = Recipe(),  # noqa: B008  # frozen
+    augmentation: Augmentation | None = _AUGMENTED,
+    resume: bool = False,
+    device: Literal["auto", "cpu"] = "auto",
+    workers: int | None = None,
+    watch: Watch = _UNWATCHED,
+    say: Callable[[str], None] = lambda _: None,
+    command: str = "",
+) -> Trained:
+    """Train a detector of ``data``'s classes.
+
+    ``out`` receives ``model.safetensors`` (the best epoch so far), ``checkpoint.pt`` (for
+    ``resume``), ``log.csv``, ``validation.csv``, ``tensorboard/`` and, at the end, ``model.onnx``
+    and ``report.html``. Under ``torchrun`` or ``accelerate launch`` the processes share each batch.
+
+    Args:
+        data: what to train on; see :func:`..data.reading.read`.
+        out: a folder, made if there is none.
+        validation: what each epoch is scored on, with ``data``'s classes. Without it the last
+            epoch is kept.
+        init: a record's name, a weights file, or ``none``.
+        augmentation: None shows every image whole and as it is.
+        resume: go on with the run in ``out``; everything else must be as it was.
+        device: ``cpu``, or the best there is.
+        workers: processes that prepare images, in each process; default: the CPU's threads but
+            one on a GPU, one on a CPU.
+        watch: told of steps, validation images and validations.
+        say: told what a person should know, a sentence each.
+        command: shown in the report.
+
+    Raises:
+        UsageError: the data, the recipe or ``out`` do not allow it.
+        WeightsError, ArtifactError: the initial weights cannot be used.
+        TrainingError: stopped by a signal after a checkpoint; a loss that is not finite; too many
+            refused images.
+        OutputError: a full disk; the last checkpoint and the best model stay.
+        MissingExtra: accelerate, tensorboard or pycocotools is not installed.
+    """
+    folder = Path(out)
+    accelerator = _accelerator(device)
+    _check(data, validation)
+    _prepare(folder, resume)
+    start = begin(init, data.contract, recipe.seed)
+    examples = Examples(data, recipe.size, seed=recipe.seed, augmentation=augmentation)
+    workers = _workers(accelerator) if workers is None else workers
+    seen = None if validation is None else replace(validation, contract=start.contract)
+
+    def feed(micros: Iterator[Micro]) -> Iterator[Micro]:
+        return Feed(micros, examples, workers=workers, say=say)
+
+    def judge(module: nn.Module, priors: Tensor, on_image: Callable[[], None]) -> Score | None:
+        if seen is None:
+            return None
+        return _score(module, seen, priors, recipe.size, folder, accelerator, on_image)
+
+    job = Job(
+        module=start.module,
+        contract=start.contract,
+        examples=examples,
+        data=digest(data),
+        recipe=recipe,
+        out=folder,
+        known=start.known,
+        validate=judge,
+        keep=lambda state: output.write_weights(state, start.contract, folder / output.WEIGHTS),
+        workers=workers,
+        feed=feed,
+    )
+    progress = fit(job, accelerator, resume=resume, watch=watch)
+    weights, graph = folder / output.WEIGHTS, folder / output.GRAPH
+    report: Path | None = None
+    numbers: Mapping[str, float] = {}
+    notes = _notes(data, examples, recipe)
+    if accelerator.is_main_process:
+        output.write_graph(weights, graph)
+        if seen is not None:
+            kept = json.loads((folder / DETECTIONS).read_bytes())
+            report = folder / REPORT
+            best = scored(seen, kept["results"], kept["images"])
+            numbers = dict(best.numbers)
+            facts = {
+                "initial weights": str(init),
+                "best epoch": f"{progress.best_epoch} of {recipe.epochs}",
+                "training images": len(data.samples),
+                "device": str(accelerator.device),
+                "processes": accelerator.num_processes,
+                **vars(recipe),
+            }
+            reporting.write(report, best, facts, [*notes, *kept["refused"]], command)
+    accelerator.wait_for_everyone()
+    return Trained(
+        weights=weights,
+        graph=graph,
+        report=report,
+        numbers=numbers,
+        best_epoch=progress.best_epoch,
+        epochs=recipe.epochs,
+        steps=progress.step,
+        seconds=progress.seconds,
+        taken=start.taken,
+        fresh=start.fresh,
+        refused=examples.refused,
+        notes=tuple(notes),
+    )
+
+
+def digest(data: DataSet) -> str:
+    """Of the images' names and boxes, in their order: equal for the same data set elsewhere."""
+    found = hashlib.sha256(data.contract.to_json().encode())
+    for one in data.samples:
+        found.update(f"{one.path.name} {one.size} {sorted(one.unknown)}".encode())
+        for values in (one.boxes, one.indices, one.ignored):
+            found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()
+
+
+def _accelerator(device: Literal["auto", "cpu"]) -> "Accelerator":
+    try:
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedDataParallelKwargs
+    except ImportError as error:
+        raise MissingExtra(
+            "training needs accelerate: pip install 'ssd-resnet34[train]'"
+        ) from error
+    # Every process keeps its own batch-norm statistics until the stepper joins them.
+    return Accelerator(
+        cpu=device == "cpu",
+        mixed_precision="no",
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+
+
+def _workers(accelerator: "Accelerator") -> int:
+    if accelerator.device.type == "cpu":
+        return 1  # the other cores are the network's
+    return max(1, available_threads() // int(accelerator.num_processes) - 1)
+
+
+def _check(data: DataSet, validation: DataSet | None) -> None:
+    for what, one in (("training", data), ("validation", validation)):
+        if one is None:
+            continue
+        if not one.samples:
+            raise UsageError(f"{what}: no image in this split; check the data set and its splits")
+        if not any((~sample.ignored).any() for sample in one.samples):
+            raise UsageError(f"{what}: no object in any image; check the data set and its labels")
+    if validation is not None and validation.contract.labels != data.contract.labels:
+        raise UsageError(
+            "validation: other classes, or in another order, than the training set; read it with "
+            "contract=data.contract"
+        )
+
+
+def _prepare(out: Path, resume: bool) -> None:
+    with told(str(out), UsageError):
+        out.mkdir(parents=True, exist_ok=True)
+    if not resume and (out / CHECKPOINT).exists():
+        raise UsageError(
+            f"{out}: holds a training run already; go on with it by --resume, or name another "
+            "folder"
+        )
+
+
+def _score(
+    module: nn.Module,
+    data: DataSet,
+    priors: Tensor,
+    size: int,
+    out: Path,
+    accelerator: "Accelerator",
+    on_image: Callable[[], None],
+) -> Score:
+    """All processes share the images; every one of them learns the numbers."""
+    from accelerate.utils import broadcast_object_list, gather_object
+
+    mine = range(accelerator.process_index, len(data.samples), accelerator.num_processes)
+    parts = gather_object([validate(module, data, mine, priors, size, data.contract, on_image)])
+    results = [row for part, _, _ in parts for row in part]
+    images = sorted(number for _, part, _ in parts for number in part)
+    refused = [reason for _, _, part in parts for reason in part.values()]
+    told_all: list[dict[str, float] | None] = [None]
+    if accelerator.is_main_process:
+        if not images:
+            raise UsageError(f"validation: no image can be read ({refused[0]})")
+        found = scored(data, results, images).numbers
+        told_all = [{name: found[name] for name in NUMBERS}]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(told_all)
+    numbers = told_all[0]
+    assert numbers is not None  # the first process has told
+    kept = {"images": images, "results": results, "refused": refused}
+    return Score(max(numbers["AP"], 0.0), numbers, lambda: _keep(out / DETECTIONS, kept))
+
+
+def _keep(path: Path, kept: Mapping[str, Any]) -> None:
+    with replacing(path) as file, told(str(path)):
+        file.write(json.dumps(kept).encode())
+
+
+def _notes(data: DataSet, examples: Examples, recipe: Recipe) -> Sequence[str]:
+    notes = [*data.warnings]
+    if examples.refused:
+        notes.append(f"{len(examples.refused)} training images were refused and never shown")
+    if recipe.size < 1200:
+        notes.append(
+            f"trained and scored at {recipe.size}×{recipe.size}; every command runs the network at "
+            "1200×1200, where it is worse until it is trained on there: train again with --init "
+            "model.safetensors --size 1200"
+        )
+    return notes
