@@ -14,18 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import cv2
 import httpx
-import numpy as np
 import pytest
 
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
-from hostile.make_images import bombs, endless, plain_png, refused
 from running_server import SECONDS, Server, environment, running, wait
 from serving_engine import FAULTS, coloured, picture
-from ssd_resnet34 import load
+from ssd_resnet34 import artifact, load
 from ssd_resnet34.detector import Detector
+from ssd_resnet34.weights import store
 
 
 @pytest.fixture(scope="module")
@@ -93,34 +91,6 @@ def test_an_engines_own_error_is_500_and_the_worker_stays(
         assert (answer.status_code, answer.json()["code"]) == (500, "failed")
         assert right(client, detector)
     assert server.workers() == before
-
-
-def test_hostile_images_leave_the_server_as_it_was(server: Server, detector: Detector) -> None:
-    images = {name: data for name, (data, _) in refused().items()}
-    images |= bombs() | endless() | {"6000": plain_png(6000, 6000)}
-    for kind in (".jpg", ".png"):
-        whole = bytes(cv2.imencode(kind, np.full((90, 90, 3), 50, np.uint8))[1])
-        images |= {f"{kind}-{cut}": whole[:-cut] for cut in (2, 20, len(whole) // 2)}
-    with server.client() as client:
-        assert right(client, detector)
-        memory = _memory(server)
-        for name, data in images.items():
-            for options in ({"content": data}, {"files": {"image": ("x", data)}}):
-                answer = client.post("/detect", **options)
-                verdict = answer.status_code
-                assert verdict in (200, 400, 413, 415, 422), name
-                assert verdict == 200 or set(answer.json()) == {"error", "code"}
-            assert client.get("/v2/health/live").status_code == 200
-        assert right(client, detector)
-        assert _memory(server) - memory < 200_000_000
-
-
-def _memory(server: Server) -> int:
-    """Resident bytes of the server and its workers."""
-    pages = 0
-    for process in (server.process.pid, *server.workers()):
-        pages += int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_the_same_verdict_for_a_cut_file_on_every_road(server: Server, detector: Detector) -> None:
@@ -251,22 +221,48 @@ def _status(server: Server) -> int:
         return client.post("/detect", content=picture()).status_code
 
 
-BAD_STARTS: dict[str, tuple[Any, str]] = {
-    "missing": (None, "no such"),
-    "cut": (lambda: fake_onnx()[:5000], "ONNX"),
-    "wrong heads": (lambda: fake_onnx(shapes="wrong"), "cls_0"),
-    "no model": (lambda: gzip.compress(b"x"), ""),
-    "a pickle": (lambda: b"\x80\x02cposix\nsystem\nX\x04\0\0\0true\x85R.", ""),
+def elsewhere() -> bytes:
+    """A model with a tensor that lies in another file."""
+    from onnx import TensorProto
+
+    model = artifact.load(fake_onnx())
+    tensor = model.graph.initializer.add(name="w", data_type=1, dims=[2])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret")
+    return artifact.serialize(model)
+
+
+BAD_STARTS: dict[str, tuple[str, Any, str]] = {
+    "missing": ("weights.onnx", None, "no such"),
+    "cut": ("weights.onnx", lambda: fake_onnx()[:5000], "ONNX"),
+    "wrong heads": ("weights.onnx", lambda: fake_onnx(shapes="wrong"), "cls_0"),
+    "no model": ("weights.onnx", lambda: gzip.compress(b"x"), ""),
+    "a pickle": ("weights.pth", lambda: b"\x80\x02cposix\nsystem\nX\x04\0\0\0true\x85R.", ""),
+    "outside data": ("weights.onnx", elsewhere, "stored outside"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_STARTS)
 def test_weights_that_cannot_be_used_end_the_start_with_one_line(name: str, tmp_path: Path) -> None:
-    make, reason = BAD_STARTS[name]
-    path = tmp_path / ("weights.pth" if name == "a pickle" else "weights.onnx")
+    file, make, reason = BAD_STARTS[name]
+    path = tmp_path / file
     if make is not None:
         path.write_bytes(make())
-    done = command(tmp_path, "--weights", str(path))
+    assert_one_line(command(tmp_path, "--weights", str(path)), reason)
+
+
+def test_a_record_in_the_cache_with_other_bytes_ends_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSD_RESNET34_CACHE", str(tmp_path))
+    monkeypatch.setenv("SSD_RESNET34_OFFLINE", "1")
+    path = store.path("mlcommons")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(fake_onnx())
+    assert_one_line(command(tmp_path, "--weights", "mlcommons"), "damaged or replaced")
+
+
+def assert_one_line(done: "subprocess.CompletedProcess[str]", reason: str) -> None:
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
