@@ -95,7 +95,10 @@ def train(
         typer.Option(metavar="DATA", help="Scores each epoch; default: the split val of DATA."),
     ] = None,
     val_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Those of --val.")] = None,
-    val_split: Annotated[str, typer.Option(metavar="NAME", help="Of --val, or of DATA.")] = "val",
+    val_split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of --val, or of DATA; default: val."),
+    ] = None,
     no_val: Annotated[
         bool, typer.Option("--no-val", help="No scores; the last epoch is kept.")
     ] = False,
@@ -213,7 +216,7 @@ def _data(
     unknown: str | None,
     val: Path | None,
     val_images: Path | None,
-    val_split: str,
+    val_split: str | None,
     no_val: bool,
 ) -> "tuple[DataSet, DataSet | None]":
     """What to train on, and what to score on.
@@ -224,7 +227,7 @@ def _data(
     from ..training.data.mixing import mixed
     from ..training.data.reading import read
 
-    if no_val and (val is not None or val_images is not None):
+    if no_val and (val is not None or val_split is not None):
         raise UsageError("--no-val and --val exclude one another; choose one")
     if val_images is not None and val is None:
         raise UsageError("--val-images has no effect without --val; leave it out")
@@ -234,9 +237,12 @@ def _data(
         labels = "unlabelled" if words == ["unlabelled"] else words
     own = read(data, format.value, images=images, split=split, unknown=labels)
     learned = mixed([own, *map(_other, mix)]) if mix else own
-    if no_val or (val is None and data.is_file() and format is Format.coco):
+    alone = format is Format.coco and data.is_file() and val_split is None
+    if no_val or (val is None and alone):
         return learned, None
     where, folder = (data, images) if val is None else (val, val_images)
+    if val_split is None and not (format is Format.coco and where.is_file()):
+        val_split = "val"  # a COCO file is one split already
     try:
         judged = read(where, format.value, images=folder, split=val_split, contract=own.contract)
     except UsageError as error:

@@ -1,0 +1,171 @@
+"""``ssd-resnet34 train``: a run of a few steps, checks, other classes, and what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from command import Run
+from ssd_resnet34 import weights
+from ssd_resnet34.artifact import contract_of
+
+SIDE = 385
+QUICK = ("--size", SIDE, "--epochs", 1, "--batch", 2, "--freeze", "backbone", "--device", "cpu")
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    """A COCO file of two pictures with a disc and a square each, and their folder beside it."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    images, annotations = [], []
+    for number in range(2):
+        picture = np.full((300, 400, 3), 200, np.uint8)
+        left, top = 30 + 40 * number, 60
+        cv2.circle(picture, (left + 50, top + 50), 50, (40, 40, 220), -1)
+        cv2.rectangle(picture, (left + 150, top), (left + 249, top + 99), (220, 40, 40), -1)
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        images.append({"id": number, "file_name": f"{number}.png", "width": 400, "height": 300})
+        for kind, shift in ((4, 0), (9, 150)):
+            annotations.append(
+                {
+                    "id": len(annotations),
+                    "image_id": number,
+                    "category_id": kind,
+                    "bbox": [left + shift, top, 100, 100],
+                    "area": 10000,
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": 4, "name": "disc"}, {"id": 9, "name": "square"}]
+    path = tmp_path / "cells.json"
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(document))
+    return path
+
+
+def options(cells: Path, out: Path, *more: Any) -> tuple[Any, ...]:
+    folder = cells.parent / "pictures"
+    return ("train", cells, "--format", "coco", "--images", folder, "--out", out, *more)
+
+
+def test_a_run_leaves_weights_of_ones_own_classes_a_report_and_logs(
+    run: Run, cells: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    validation = ("--val", cells, "--val-images", cells.parent / "pictures")
+    result = run(*options(cells, out, *QUICK, *validation, "--json"))
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["labels_new"] == ["disc", "square"]
+    assert (found["epochs"], found["steps"]) == (1, 1)
+    assert set(found["numbers"]) >= {"AP", "AP50"}
+    assert {path.name for path in out.iterdir()} == {
+        "checkpoint.pt",
+        "detections.json",
+        "log.csv",
+        "model.onnx",
+        "model.safetensors",
+        "report.html",
+        "tensorboard",
+        "validation.csv",
+    }
+    for path in (found["weights"], found["graph"]):
+        contract = contract_of(weights.load(path))
+        assert contract.labels == ("disc", "square")
+        assert [one.category_id for one in contract.categories] == [4, 9]
+    assert "epoch 1/1 step 1/1 loss" in result.err
+    assert "validation: epoch 1: AP" in result.err
+    assert "385×385" in found["notes"][0]
+
+    again = run(*options(cells, out, *QUICK, *validation))
+    assert again.code == 2
+    assert "holds a training run already; go on with it by --resume" in again.err
+    other = run(*options(cells, out, *QUICK, *validation, "--rate", "0.1", "--resume"))
+    assert other.code == 2
+    assert "run with rate 0.0005 (now 0.1)" in other.err
+    done = run(*options(cells, out, *QUICK, *validation, "--resume", "--quiet"))
+    assert done.code == 0
+    assert done.err == ""
+    assert "best epoch 1 of 1: AP" in done.out
+    assert str(out / "model.onnx") in done.out
+
+
+def test_check_reports_and_draws_and_trains_nothing(run: Run, cells: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run(*options(cells, out, "--size", SIDE, "--check", "--no-val", "--json"))
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["classes"] == {"disc": 2, "square": 2}
+    assert [Path(path).parent for path in found["drawings"]] == [out] * len(found["drawings"])
+    assert {path.suffix for path in out.iterdir()} == {".png"}
+    people = run(*options(cells, out, "--size", SIDE, "--check", "--no-val"))
+    assert "2 images (0 without a box), 4 boxes" in people.out
+
+
+def test_a_check_that_finds_nothing_but_damage_fails(run: Run, cells: Path, tmp_path: Path) -> None:
+    for path in (cells.parent / "pictures").iterdir():
+        path.write_bytes(path.read_bytes()[:50])
+    result = run(*options(cells, tmp_path / "out", "--check", "--no-val"))
+    assert result.code == 1
+    assert "training stops" in result.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_signal_ends_the_command_after_a_checkpoint_and_resume_goes_on(
+    run: Run, cells: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = [str(word) for word in options(cells, out, *QUICK, "--no-val", "--epochs", 99)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssd_resnet34", *words], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    while "progress: epoch 1/99" not in (line := process.stderr.readline()):
+        assert line, "ended before its first step"
+    os.kill(process.pid, signal.SIGTERM)
+    _, complaints = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "error: stopped after step" in complaints
+    assert "--resume goes on" in complaints
+    assert "Traceback" not in complaints
+    assert (out / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--size", 300, "--no-val"), "size: 300 is out of range; give 385 to 1200"),
+        (("--no-val", "--val", "x"), "--no-val and --val exclude one another"),
+        (("--val-images", "x"), "--val-images has no effect without --val"),
+        (("--plain", "--no-mirror", "--no-val"), "--no-mirror has no effect with --plain"),
+        (("--no-val", "--mix", "x"), "--mix x: give FORMAT:DATA"),
+        (("--no-val", "--mix", "tfrecord:x"), "--mix tfrecord:x: give FORMAT:DATA"),
+        (("--no-val", "--batch", 4, "--at-once", 3, "--size", SIDE), "at_once: 3 does not divide"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_anything_is_made(
+    run: Run, cells: Path, tmp_path: Path, more: tuple[Any, ...], message: str
+) -> None:
+    result = run(*options(cells, tmp_path / "out", *more))
+    assert result.code == 2
+    assert message in result.err
+    assert not (tmp_path / "out" / "checkpoint.pt").exists()
+
+
+def test_wrong_weights_are_named(run: Run, cells: Path, tmp_path: Path) -> None:
+    result = run(*options(cells, tmp_path / "out", *QUICK, "--no-val", "--init", "imbedded"))
+    assert result.code == 1
+    assert "did you mean 'embedded'" in result.err
+
+
+def test_without_scores_it_says_so(run: Run, cells: Path, tmp_path: Path) -> None:
+    result = run(*options(cells, tmp_path / "out", *QUICK, "--init", "imbedded"))
+    assert "no --val, so no scores: the last epoch is kept" in result.err
