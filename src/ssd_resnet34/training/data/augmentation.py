@@ -16,7 +16,8 @@ Every choice comes from one ``numpy`` generator: same generator, same example. G
 first, as a rectangle in pixels of the original (:class:`View`), and done in one resampling.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import cv2
@@ -121,8 +122,9 @@ def augmented(
     """
     height, width = pixels.shape[:2]
     view = drawn_view(rng, (width, height), sample.boxes[~sample.ignored], augmentation)
-    image = distorted(rng, resampled(pixels, view, size), augmentation.distortion)
-    _fill_outside(image, view, (width, height), fill)
+    image = resampled(
+        pixels, view, size, fill, lambda part: distorted(rng, part, augmentation.distortion)
+    )
     return _example(sample, image, view)
 
 
@@ -130,7 +132,7 @@ def whole(sample: Sample, pixels: Pixels, size: int) -> Example:
     """The sample as it is, resized."""
     height, width = pixels.shape[:2]
     view = View(0, 0, width, height)
-    return _example(sample, resampled(pixels, view, size), view)
+    return _example(sample, resampled(pixels, view, size, (0, 0, 0)), view)
 
 
 def _example(sample: Sample, image: Pixels, view: View) -> Example:
@@ -233,48 +235,55 @@ def projected(boxes: Boxes, view: View, size: int) -> Boxes:
     return np.asarray(moved, np.float32)
 
 
-def resampled(pixels: Pixels, view: View, size: int) -> Pixels:
+def resampled(
+    pixels: Pixels,
+    view: View,
+    size: int,
+    fill: tuple[int, int, int],
+    recoloured: Callable[[Pixels], Pixels] = lambda part: part,
+) -> Pixels:
     """The view as (size, size, 3), bilinear without keeping the aspect, as
-    :mod:`~ssd_resnet34.vision.preprocess` does it; outside of the picture its edge goes on."""
+    :mod:`~ssd_resnet34.vision.preprocess` does it.
+
+    Args:
+        fill: BGR around the picture.
+        recoloured: changes the colours of the picture, but not those around it, as Caffe does.
+    """
     height, width = pixels.shape[:2]
-    edges = (view.left, view.top, view.right, view.bottom)
     if view.left >= 0 and view.top >= 0 and view.right <= width and view.bottom <= height:
-        left, top, right, bottom = map(int, edges)
-        image = cv2.resize(
+        left, top, right, bottom = map(int, (view.left, view.top, view.right, view.bottom))
+        part = cv2.resize(
             pixels[top:bottom, left:right], (size, size), interpolation=cv2.INTER_LINEAR
         )
+        image = recoloured(np.asarray(part, np.uint8))
     else:
-        sx, sy = size / (view.right - view.left), size / (view.bottom - view.top)
-        # Pixel centres are at ½: x' + ½ = (x + ½ - left) · sx.
-        matrix = np.array(
-            [[sx, 0, (0.5 - view.left) * sx - 0.5], [0, sy, (0.5 - view.top) * sy - 0.5]]
-        )
-        image = cv2.warpAffine(
-            pixels,
-            matrix,
-            (size, size),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-    return mirrored(np.asarray(image, np.uint8)) if view.mirrored else np.asarray(image, np.uint8)
+        image = np.full((size, size, 3), fill, np.uint8)
+        plain = replace(view, mirrored=False)
+        edges = projected(np.array([[0, 0, width, height]], np.float32), plain, size)[0]
+        left, top, right, bottom = np.rint(edges).clip(0, size).astype(int).tolist()
+        if right > left and bottom > top:
+            sx, sy = size / (view.right - view.left), size / (view.bottom - view.top)
+            # Pixel centres are at a half: x' + ½ = (x + ½ - view.left) · sx - left.
+            matrix = np.array(
+                [
+                    [sx, 0, (0.5 - view.left) * sx - left - 0.5],
+                    [0, sy, (0.5 - view.top) * sy - top - 0.5],
+                ]
+            )
+            part = cv2.warpAffine(
+                pixels,
+                matrix,
+                (right - left, bottom - top),
+                flags=cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+            image[top:bottom, left:right] = recoloured(np.asarray(part, np.uint8))
+    return mirrored(image) if view.mirrored else image
 
 
 def mirrored(image: Pixels) -> Pixels:
     """Left and right exchanged."""
     return np.asarray(cv2.flip(image, 1), np.uint8)
-
-
-def _fill_outside(
-    image: Pixels, view: View, size: tuple[int, int], fill: tuple[int, int, int]
-) -> None:
-    """``fill`` around the picture, in place: after its colours are distorted, as in Caffe."""
-    picture = np.array([[0, 0, *size]], np.float32)
-    edges = np.rint(projected(picture, view, len(image))[0]).clip(0, len(image))
-    left, top, right, bottom = edges.astype(int).tolist()
-    image[:top] = fill
-    image[bottom:] = fill
-    image[top:bottom, :left] = fill
-    image[top:bottom, right:] = fill
 
 
 # ---------------------------------------------------------------- colours
@@ -291,7 +300,8 @@ def distorted(rng: np.random.Generator, image: Pixels, often: float) -> Pixels:
     first = _bytes(levels + shift)
     if contrast_first:
         first = _bytes(first * contrast)
-    image = np.asarray(cv2.LUT(image, first), np.uint8)
+    if shift != 0 or (contrast_first and contrast != 1):
+        image = np.asarray(cv2.LUT(image, first), np.uint8)
     if saturation != 1 or turn != 0:
         table = np.stack(
             [
