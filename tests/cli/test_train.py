@@ -25,7 +25,8 @@ def cells(tmp_path: Path) -> Path:
     """A COCO file of two pictures with a disc and a square each, and their folder beside it."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number in range(2):
         picture = np.full((300, 400, 3), 200, np.uint8)
         left, top = 30 + 40 * number, 60

@@ -21,7 +21,7 @@ from ssd_resnet34.training.fitting.placing import fraction_priors, priors_for, t
 from ssd_resnet34.training.fitting.recipe import Recipe
 from ssd_resnet34.training.fitting.running import digest
 from ssd_resnet34.training.fitting.schedule import rate_at
-from ssd_resnet34.training.fitting.validation import scored, truth_of
+from ssd_resnet34.training.fitting.validation import folder_of, scored, truth_of
 from ssd_resnet34.vision.priors import priors
 from tiny_detector import TinyDetector
 
@@ -144,6 +144,7 @@ def test_the_truth_of_a_validation_is_its_samples_and_what_is_ignored_counts_for
     data = DataSet(TWO, (sample(0), sample(1)))
     truth = truth_of(data, [1])
     assert truth.ids() == (2,)
+    assert [one["file_name"] for one in truth.images] == ["1.png"]
     first, second = truth.annotations
     assert (first["category_id"], first["bbox"], first["area"]) == (9, [10, 20, 20, 40], 800)
     assert (first["ignore"], second["ignore"]) == (0, 1)
@@ -151,6 +152,13 @@ def test_the_truth_of_a_validation_is_its_samples_and_what_is_ignored_counts_for
     ignored = {"image_id": 2, "category_id": 5, "bbox": [0, 0, 50, 50], "score": 0.9}
     found = scored(data, [row, ignored], [1])
     assert found.numbers["AP"] == pytest.approx(1)
+
+
+def test_images_are_named_from_the_folder_that_holds_them_all() -> None:
+    paths = ("/data/a/1.png", "/data/b/c/2.png")
+    data = DataSet(TWO, tuple(sample(path=Path(path)) for path in paths))
+    assert folder_of(data) == Path("/data")
+    assert [one["file_name"] for one in truth_of(data).images] == ["a/1.png", "b/c/2.png"]
 
 
 def test_a_data_set_is_told_by_its_boxes_and_names_not_by_its_folder() -> None:

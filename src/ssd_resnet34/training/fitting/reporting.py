@@ -15,11 +15,17 @@ from .validation import Validated
 
 
 def write(
-    path: Path, best: Validated, facts: Mapping[str, Any], notes: Sequence[str], command: str
+    path: Path,
+    best: Validated,
+    folder: Path,
+    facts: Mapping[str, Any],
+    notes: Sequence[str],
+    command: str,
 ) -> None:
     """Curves, classes, confusions, detections and misses of the validation images.
 
     Args:
+        folder: of the images.
         facts: of the run, shown as text.
         notes: what a reader must know, a sentence each.
         command: that makes the run again.
@@ -45,6 +51,6 @@ def write(
         best.results,
         best.evaluation,
         setting,
-        folder=Path("/"),  # the file names are absolute
+        folder=folder,
         intervals=intervals(best.evaluation),
     )

@@ -22,7 +22,7 @@ from .loading import Micro
 from .loop import CHECKPOINT, Job, Score, Watch, fit
 from .recipe import Recipe
 from .starting import begin
-from .validation import NUMBERS, scored, validate
+from .validation import NUMBERS, folder_of, scored, validate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -160,7 +160,9 @@ def train(
                 "processes": accelerator.num_processes,
                 **vars(recipe),
             }
-            reporting.write(report, best, facts, [*notes, *kept["refused"]], command)
+            reporting.write(
+                report, best, folder_of(seen), facts, [*notes, *kept["refused"]], command
+            )
     accelerator.wait_for_everyone()
     return Trained(
         weights=weights,

@@ -1,7 +1,9 @@
 """Average precision of the network as it is, by pycocotools, on whole images."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import cv2
@@ -39,12 +41,19 @@ class Validated:
         return self.evaluation.scores.numbers
 
 
+def folder_of(data: DataSet) -> Path:
+    """The deepest folder with all of its images."""
+    return Path(os.path.commonpath([one.path.absolute().parent for one in data.samples]))
+
+
 def truth_of(data: DataSet, numbers: Iterable[int] | None = None) -> Dataset:
-    """The data set as the evaluation wants it: image ids are the samples' numbers from 1.
+    """The data set as the evaluation wants it: image ids are the samples' numbers from 1, and
+    files are named from :func:`folder_of`.
 
     Args:
         numbers: samples (from 0) to take; default: all.
     """
+    folder = folder_of(data)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number in range(len(data.samples)) if numbers is None else numbers:
@@ -52,7 +61,7 @@ def truth_of(data: DataSet, numbers: Iterable[int] | None = None) -> Dataset:
         images.append(
             {
                 "id": number + 1,
-                "file_name": str(sample.path.resolve()),
+                "file_name": sample.path.absolute().relative_to(folder).as_posix(),
                 "width": sample.size[0],
                 "height": sample.size[1],
             }
