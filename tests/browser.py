@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser as Chromium
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SECONDS = 60
@@ -30,23 +31,30 @@ class View:
 
 
 class Browser:
-    """One Chromium with one page; ``look`` opens a file in it."""
+    """One Chromium with one page at a time; ``look`` opens a file in it."""
 
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.view = View()
-        """Of the page since it was opened."""
-        self._tools = page.context.new_cdp_session(page)
-        page.set_default_timeout(SECONDS * 1000)
-        page.on("console", lambda message: self.view.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.view.complaints.append(str(error)))
-        page.on("request", lambda request: self._asked(request.url))
+    def __init__(self, chromium: Chromium) -> None:
+        self._chromium = chromium
+        self._context: BrowserContext | None = None
+
+    page: Page
+    view: View
+    """What the browser says of the page that is open."""
 
     def open(self, address: str, width: int, *, dark: bool = False) -> None:
         """Go to an address at a width in CSS pixels; returns when it is loaded."""
-        self.page.emulate_media(color_scheme="dark" if dark else "light")
-        self._size(width, 900)
-        self.view = View()
+        if self._context is not None:
+            self._context.close()
+        self._context = self._chromium.new_context(
+            viewport={"width": width, "height": 900},
+            is_mobile=width < 600,
+            color_scheme="dark" if dark else "light",
+        )
+        self.page, self.view = self._context.new_page(), View()
+        self.page.set_default_timeout(SECONDS * 1000)
+        self.page.on("console", lambda message: self.view.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.view.complaints.append(str(error)))
+        self.page.on("request", lambda request: self._asked(request.url))
         self.page.goto(address)
 
     def look(
@@ -76,7 +84,8 @@ class Browser:
 
     def accessible(self) -> list[dict[str, Any]]:
         """Nodes of the accessibility tree, as a screen reader gets them."""
-        nodes: list[dict[str, Any]] = self._tools.send("Accessibility.getFullAXTree")["nodes"]
+        tools = self.page.context.new_cdp_session(self.page)
+        nodes: list[dict[str, Any]] = tools.send("Accessibility.getFullAXTree")["nodes"]
         return nodes
 
     def print_pages(self, path: Path) -> bytes:
@@ -87,25 +96,21 @@ class Browser:
         if not url.startswith("data:"):
             self.view.requests.append(url)
 
-    def _size(self, width: int, height: int) -> None:
-        # Playwright fixes whether a page is a phone's when it makes its context.
-        self._tools.send(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
-        )
-
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Browser]:
-    """A browser with its profile in ``folder``; the test skips where none is installed."""
+    """A browser that keeps its files in ``folder``; the test skips where none is installed."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip("no Chromium here; install the package chromium")
     with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            folder, executable_path=program, chromium_sandbox=False, args=["--disable-gpu"]
+        chromium = playwright.chromium.launch(
+            executable_path=program,
+            chromium_sandbox=False,
+            args=["--disable-gpu"],
+            downloads_path=folder,
         )
         try:
-            yield Browser(context.pages[0])
+            yield Browser(chromium)
         finally:
-            context.close()
+            chromium.close()
