@@ -62,6 +62,26 @@ def test_contract_and_metadata_survive_the_file(
     assert artifact.serialize(artifact.load(data)) == data
 
 
+@pytest.mark.parametrize("initializers", [0, 1, 3])
+def test_the_bytes_are_those_of_protobuf_itself(initializers: int) -> None:
+    model = small()
+    artifact.embed(model, TWO, {"producer": "tests"})
+    del model.graph.initializer[:]
+    for n in range(initializers):
+        values = np.full((n, 300), n, np.float32)  # 0, 1,200 and 2,400 bytes: lengths of 1, 2 bytes
+        model.graph.initializer.append(numpy_helper.from_array(values, f"weight {n}"))
+    model.graph.value_info.add(name="")
+    model.graph.doc_string = ""
+    model.training_info.add()
+    model.functions.add(name="f", domain="tests")
+    assert artifact.serialize(model) == model.SerializeToString(deterministic=True)
+
+
+def test_the_bytes_of_a_model_without_a_graph_are_those_of_protobuf_itself() -> None:
+    for model in (onnx.ModelProto(), onnx.ModelProto(ir_version=8, graph=onnx.GraphProto())):
+        assert artifact.serialize(model) == model.SerializeToString(deterministic=True)
+
+
 def test_metadata_does_not_depend_on_the_order_of_writing() -> None:
     one, two = small(), small()
     artifact.embed(one, COCO, {"a": "1", "b": "2"})

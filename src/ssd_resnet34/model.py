@@ -148,7 +148,9 @@ class SSDResNet34:
         }
         found = store.load(**key)
         if found is None:
-            found = quantization.quantize(self.source, ranges)
+            # Not ``source``, which would be kept: 80 MB that nobody else needs here.
+            source = self._given if "_given" in vars(self) else None
+            found = quantization.quantize(source or weights.load(self.weights), ranges)
             store.store(found, **key)
         return found
 

@@ -71,7 +71,9 @@ def quantize(
         ArtifactError: ``source`` is not an artifact.
         OutputError: no room for temporary files, 110 MB for this network.
     """
+    made_of = hashlib.sha256(source).hexdigest()
     model = load(source)
+    del source  # 80 MB, where the caller has let go of it too
     if artifact.precision_of(model) != "fp32":
         raise UsageError("the artifact is int8 already; quantize the fp32 one it was made from")
     contract = artifact.contract_of(model)
@@ -89,7 +91,7 @@ def quantize(
         {
             "precision": "int8",
             "method": METHOD,
-            "source_sha256": hashlib.sha256(source).hexdigest(),
+            "source_sha256": made_of,
             "ranges_sha256": digest(ranges),
             "tools": tools(),
             "keep_float": " ".join(kept),

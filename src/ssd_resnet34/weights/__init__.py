@@ -49,6 +49,7 @@ def load(
         model = read.model
     source = {"source_kind": read.kind, "source_sha256": read.sha256}
     artifact.embed(model, read.contract, source)
+    del data, read  # 120 MB that the bytes to come need
     return artifact.serialize(model)
 
 
