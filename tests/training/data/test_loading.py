@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -226,6 +227,23 @@ def test_a_workers_error_is_told_in_one_line(ten: DataSet) -> None:
         list(feed)
     assert "Traceback" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class Deadly(Examples):
+    """The system ends whoever asks for the sixth image, as it does when memory is short."""
+
+    def example(self, epoch: int, number: int) -> Example:
+        if number == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().example(epoch, number)
+
+
+def test_a_worker_that_is_killed_ends_the_run_with_a_reason(ten: DataSet) -> None:
+    examples = Deadly(ten, 64)
+    order, share = Order(10, 5, 1, seed=0), Share(0, 1, 5, 1)
+    feed: Feed[Micro] = Feed(micros(examples, order, share, PRIORS, 0, 1), examples, workers=1)
+    with pytest.raises(TrainingError, match=r"ended by itself \(.*fewer workers.*--resume"):
+        list(feed)
 
 
 def test_examples_can_be_sent_to_a_new_process(ten: DataSet) -> None:

@@ -61,7 +61,7 @@ def test_labels_join_in_their_order_and_keep_free_ids() -> None:
     )
     assert [sample.indices.tolist() for sample in both.samples] == [[1, 2], [3, 1]]
     assert [sample.unknown for sample in both.samples] == [{3}, {2}]
-    assert both.warnings == ("first warns", "second warns")
+    assert both.warnings == ("set 1: first warns", "set 2: second warns")
     for sample, source in zip(both.samples, (first, second), strict=True):
         assert np.array_equal(sample.boxes, source.samples[0].boxes)
         assert np.array_equal(sample.ignored, source.samples[0].ignored)

@@ -159,7 +159,7 @@ class Feed(Generic[T]):
     """The batches of an iterator, with a measure of how long each was waited for.
 
     Also tells a worker's :class:`TrainingError` in its own words, where torch would wrap the
-    worker's traceback around it.
+    worker's traceback around it, and a worker's end as such an error.
 
     Args:
         batches: made ahead by ``workers`` processes.
@@ -193,6 +193,14 @@ class Feed(Generic[T]):
         except TrainingError:
             self._examples.check()  # in the words of this process
             raise
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise TrainingError(
+                f"a process that prepares images ended by itself ({str(error).splitlines()[0]}): "
+                "memory, or shared memory (/dev/shm), is short; give fewer workers or a smaller "
+                "batch, and go on with --resume"
+            ) from error
         now = self._clock()
         if self._given is not None:  # the first batch waits for the workers to start
             self._rounds.append((now - asked, now - self._given))

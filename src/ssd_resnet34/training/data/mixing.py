@@ -50,7 +50,7 @@ def mixed(sets: Sequence[DataSet]) -> DataSet:
             )
             for sample in one.samples
         ]
-    warnings = [text for one in sets for text in one.warnings]
+    warnings = [f"set {n}: {text}" for n, one in enumerate(sets, 1) for text in one.warnings]
     return DataSet(contract, tuple(samples), tuple(warnings))
 
 
