@@ -25,7 +25,7 @@ from ..runtime import session
 from ..vision.detections import Detections
 from ..vision.images import Image
 from ..vision.preprocess import preprocess
-from ..weights import embedded, ranges
+from ..weights import embedded, ranges, readers
 from ..weights.records import EMBEDDED, RECORDS
 from .held_out import training_seed
 from .parks import park_scene
@@ -39,8 +39,7 @@ FIRST_SCENE: Final = 10_000_000
 
 def publish(checkpoint: Path, scenes: int, method: Method) -> None:
     """Write ``weights/embedded``: the weights, then the ranges of their canonical graph."""
-    state = torch.load(checkpoint, weights_only=True)["model"]
-    arrays: dict[str, NDArray[Any]] = {k: v.numpy() for k, v in complete(state).items()}
+    arrays = state_of(checkpoint)
     bias, scores = best_bias(_seen(arrays, scenes))
     for one, score in scores.items():
         print(f"background bias {one:+.2f}: F1 {score:.3f}{' *' if one == bias else ''}")
@@ -52,6 +51,16 @@ def publish(checkpoint: Path, scenes: int, method: Method) -> None:
         folder / embedded.RANGES_FILE,
         calibrate(weights.load(EMBEDDED), pictures).ranges(method),
     )
+
+
+def state_of(checkpoint: Path) -> dict[str, NDArray[Any]]:
+    """All 218 keys of a checkpoint of :mod:`.trainer`, or of a ``model.safetensors``."""
+    if checkpoint.suffix == ".safetensors":
+        kept = readers.read(checkpoint).state
+        assert kept is not None  # a safetensors file
+        return dict(kept)
+    state = torch.load(checkpoint, weights_only=True)["model"]
+    return {key: value.numpy() for key, value in complete(state).items()}
 
 
 def _scenes(first: int, count: int, title: str) -> Iterator[Scene]:

@@ -156,15 +156,24 @@ def validate(
 
 
 def scored(
-    data: DataSet, results: Sequence[Mapping[str, Any]], numbers: Iterable[int]
+    data: DataSet,
+    results: Sequence[Mapping[str, Any]],
+    numbers: Iterable[int],
+    labels: Iterable[str] | None = None,
 ) -> Validated:
     """The results of these samples (from 0) against the truth.
 
     Classes without any object among them have no part in AP.
+
+    Args:
+        labels: the classes that count; default: all.
 
     Raises:
         MissingExtra: pycocotools is not installed.
     """
     truth = truth_of(data, numbers)
     rows = [dict(one) for one in results]
-    return Validated(truth, rows, evaluate(truth, rows, category_ids=truth.labelled()))
+    wanted = None if labels is None else set(labels)
+    names = truth.labels()
+    counted = [one for one in truth.labelled() if wanted is None or names[one] in wanted]
+    return Validated(truth, rows, evaluate(truth, rows, category_ids=counted))
