@@ -170,3 +170,31 @@ def test_wrong_weights_are_named(run: Run, cells: Path, tmp_path: Path) -> None:
 def test_without_scores_it_says_so(run: Run, cells: Path, tmp_path: Path) -> None:
     result = run(*options(cells, tmp_path / "out", *QUICK, "--init", "imbedded"))
     assert "no --val, so no scores: the last epoch is kept" in result.err
+
+
+def test_sources_that_label_different_things_are_mixed_and_scored_on_the_first(
+    run: Run, cells: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.json"
+    document = json.loads(cells.read_text())
+    document["categories"] = [{"id": 4, "name": "square"}, {"id": 9, "name": "ring"}]
+    other.write_text(json.dumps(document))
+    folder = cells.parent / "pictures"
+    mix = ("--mix", f"coco:{other}:{folder}", "--val", cells, "--val-images", folder)
+    result = run(*options(cells, tmp_path / "out", *mix, "--size", SIDE, "--check", "--json"))
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["classes"] == {"disc": 2, "square": 4, "ring": 2}
+    assert any("validation are trained on" in text for text in found["problems"])
+
+
+def test_a_folder_without_validation_says_what_to_give(
+    run: Run, cells: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "set"
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "annotations" / "instances_train.json").write_bytes(cells.read_bytes())
+    (folder / "train").symlink_to(cells.parent / "pictures")
+    result = run("train", folder, "--format", "coco", "--out", tmp_path / "out", "--check")
+    assert result.code == 2
+    assert "Or give --val DATA for the scores, or --no-val" in result.err
