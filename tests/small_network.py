@@ -19,7 +19,7 @@ ZERO_BLOCK = ("block.conv1.relu", "block.conv2")
 """Tensors that are 0 everywhere where the block is an identity."""
 
 
-def small_onnx(*, identity: bool = False, seed: int = 0) -> bytes:
+def small_onnx(*, identity: bool = False, seed: int = 0, contract: Contract = CONTRACT) -> bytes:
     """The fp32 artifact: a strided stem, a residual block, five poolings, twelve heads."""
     from onnx import helper, numpy_helper
 
@@ -65,16 +65,16 @@ def small_onnx(*, identity: bool = False, seed: int = 0) -> bytes:
         window: dict[str, Any] = {"kernel_shape": [side] * 2, "strides": [2, 2], "pads": [0] * 4}
         maps.append(node("MaxPool", f"pool.{n}", [maps[-1]], **window))
     maps.append(relu(conv(maps[-1], "last", (8, 8, 1, 1))))
-    for head, depth in (("cls", CONTRACT.num_classes), ("loc", 4)):
+    for head, depth in (("cls", contract.num_classes), ("loc", 4)):
         for n, level in enumerate(LEVELS):
             conv(maps[n], f"{head}_{n}", (depth * level.anchors, 8, 1, 1))
-    image, outputs = interface(CONTRACT)
+    image, outputs = interface(contract)
     model = helper.make_model(
         helper.make_graph(nodes, "small", [image], outputs, weights),
         opset_imports=[helper.make_opsetid("", 17)],
         ir_version=8,
     )
-    artifact.embed(model, CONTRACT, {"producer": "small network"})
+    artifact.embed(model, contract, {"producer": "small network"})
     return artifact.serialize(model)
 
 
