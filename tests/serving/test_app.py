@@ -49,7 +49,7 @@ class Served:
         while not pool.ready:
             await asyncio.sleep(0.005)
         budget = Budget(limits.max_queued_bytes)
-        app = make(pool, limits, budget, Metrics(pool, budget), token)
+        app = self._app = make(pool, limits, budget, Metrics(pool, budget), token)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         return pool, Client(transport=transport, base_url="http://test")
 
@@ -63,6 +63,23 @@ class Served:
         self._runner.run(self._client.aclose())
         self._runner.run(self._pool.stop())
         self._runner.close()
+
+    def speak(self, scope: dict[str, Any], *messages: dict[str, Any]) -> list[str]:
+        """Types of what the application sends, of a scope that is no request."""
+        sent: list[str] = []
+        given = iter(messages)
+
+        async def receive() -> dict[str, Any]:
+            return next(given)
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+
+        async def main() -> None:
+            await self._app(scope, receive, send)
+
+        self._runner.run(main())
+        return sent
 
 
 @cache
@@ -529,6 +546,14 @@ def test_a_timeout_shorter_than_the_work_is_504() -> None:
     body = infer_json(picture(), parameters={"timeout": 1})
     answer = post(INFER, json=body)
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+
+
+def test_a_lifespan_is_answered_and_a_websocket_is_not_let_in() -> None:
+    startup, shutdown = {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}
+    sent = shared_server().speak({"type": "lifespan"}, startup, shutdown)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    socket = {"type": "websocket", "path": "/detect", "headers": [], "root_path": ""}
+    assert shared_server().speak(socket, {"type": "websocket.connect"}) == ["websocket.close"]
 
 
 def test_a_token_guards_everything_but_health_and_the_page() -> None:

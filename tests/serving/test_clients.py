@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
+from hostile.make_images import accepted
 from running_server import Server, running
 from serving_engine import picture
 from ssd_resnet34 import Detections, load
@@ -182,7 +183,10 @@ def test_open_inference_openapi_reads_everything(server: Server, detector: Detec
 def test_two_hundred_images_from_eight_clients_equal_the_serial_answers(
     server: Server, detector: Detector
 ) -> None:
-    pictures = [picture(n % 200, 40 + n % 7, 50 + n % 11) for n in range(200)]
+    kinds = [*accepted().values()]
+    pictures = [
+        kinds[n % len(kinds)] if n % 2 else picture(n, 40 + n % 7, 50 + n % 11) for n in range(200)
+    ]
 
     async def scenario() -> list[Any]:
         limits = httpx.Limits(max_connections=8)
