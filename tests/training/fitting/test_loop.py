@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,27 @@ def test_a_frozen_backbone_keeps_its_weights(tmp_path: Path) -> None:
     changed = {key for key, value in found.items() if not torch.equal(value, fresh[key])}
     assert changed
     assert not {key for key in changed if key.startswith("model.")}
+
+
+def test_half_precision_forward_passes_learn_the_same_within_their_rounding(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    run(tmp_path, recipe=replace(RECIPE, autocast="bf16"))
+    for row, wanted in zip(rows(tmp_path), rows(uninterrupted), strict=True):
+        assert row["loss"] == pytest.approx(wanted["loss"], rel=0.03)
+        assert row["loss"] != wanted["loss"]
+    kept = states.load(tmp_path / CHECKPOINT)["model"]
+    assert all(v.dtype == torch.float32 for v in kept.values() if v.is_floating_point())
+
+
+@pytest.mark.proof
+def test_a_compiled_network_learns_the_same(uninterrupted: Path, tmp_path: Path) -> None:
+    if shutil.which("c++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    run(tmp_path, recipe=replace(RECIPE, compile=True))
+    for row, wanted in zip(rows(tmp_path), rows(uninterrupted), strict=True):
+        assert row["loss"] == pytest.approx(wanted["loss"], rel=1e-4)
+    run(tmp_path, resume=True)  # a checkpoint is the same with and without
 
 
 # ---------------------------------------------------------------- interrupted and resumed

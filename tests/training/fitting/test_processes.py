@@ -1,30 +1,34 @@
 """Two processes that share each batch, against one that works on it part by part."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import shared_validation
 import tiny_training
 from ssd_resnet34.errors import UsageError
 from ssd_resnet34.training.fitting import state as states
 from ssd_resnet34.training.fitting.journal import STEPS, read
 from ssd_resnet34.training.fitting.loading import Order, Share, share_of
 from ssd_resnet34.training.fitting.loop import CHECKPOINT
+from ssd_resnet34.training.fitting.running import DETECTIONS
 from tiny_training import run
 
 PROCESSES = 2
 
 
-def together(out: Path, *options: str) -> None:
-    """The tiny run in two processes that talk by gloo."""
+def together(*options: str | Path, program: str = tiny_training.__file__) -> None:
+    """A program in two processes that talk by gloo."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
-        [*launcher, f"--nproc-per-node={PROCESSES}", tiny_training.__file__, str(out), *options],
+        [*launcher, f"--nproc-per-node={PROCESSES}", program, *map(str, options)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -64,6 +68,30 @@ def test_what_two_processes_began_one_may_go_on_with(alone: Path, tmp_path: Path
     assert kept["progress"]["step"] == kept["progress"]["validated"] * 2
     assert kept["model"]["model.1.running_mean"].isfinite().all()
     assert run(out, resume=True).step == 6
+
+
+def test_two_processes_that_share_a_validation_all_learn_its_numbers(tmp_path: Path) -> None:
+    program, pictures = shared_validation.__file__, tmp_path / "pictures"
+    together(pictures, tmp_path / "two", program=program)
+    subprocess.run(
+        [sys.executable, program, pictures, tmp_path / "one"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        timeout=300,
+    )
+    wanted = json.loads((tmp_path / "one" / "numbers-0.json").read_text())
+    for process in range(PROCESSES):
+        found = json.loads((tmp_path / "two" / f"numbers-{process}.json").read_text())
+        assert found == pytest.approx(wanted)
+    one, two = (json.loads((tmp_path / name / DETECTIONS).read_text()) for name in ("one", "two"))
+    assert one["images"] == two["images"] == [0, 1, 2, 3]
+    assert len(one["refused"]) == len(two["refused"]) == 1
+    assert len(one["results"]) > 0
+
+    def ordered(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+        return sorted((row["image_id"], row["category_id"], *row["bbox"]) for row in rows)
+
+    assert ordered(one["results"]) == ordered(two["results"])
 
 
 @pytest.mark.parametrize("step", [0, 1, 5])

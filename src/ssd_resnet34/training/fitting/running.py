@@ -125,7 +125,7 @@ def train(
     def judge(module: nn.Module, priors: Tensor, on_image: Callable[[], None]) -> Score | None:
         if seen is None:
             return None
-        return _score(module, seen, priors, recipe.size, folder, accelerator, on_image)
+        return score_of(module, seen, priors, recipe.size, folder, accelerator, on_image)
 
     job = Job(
         module=start.module,
@@ -237,7 +237,7 @@ def _prepare(out: Path, resume: bool) -> None:
         )
 
 
-def _score(
+def score_of(
     module: nn.Module,
     data: DataSet,
     priors: Tensor,

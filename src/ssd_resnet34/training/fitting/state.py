@@ -120,6 +120,7 @@ def check_same(
 
 
 def restore_random(state: dict[str, Any]) -> None:
+    """Set torch's random states back to those of a saved state."""
     torch.set_rng_state(state["random"])
     if state["random_cuda"] and len(state["random_cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["random_cuda"])
