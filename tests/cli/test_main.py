@@ -22,6 +22,7 @@ COMMANDS = [
     ("bench",),
     ("export",),
     ("serve",),
+    ("train",),
     ("info",),
     ("batch",),
     ("batch", "run"),

@@ -45,12 +45,14 @@ class Journal:
             self._board = SummaryWriter(str(out / TENSORBOARD), purge_step=step + 1)
 
     def step(self, row: Mapping[str, float]) -> None:
+        """A row of ``log.csv``; its first column is ``step``."""
         if self.out is None:
             return
         self._write(STEPS, row)
         self._show("train", row)
 
     def validation(self, row: Mapping[str, float]) -> None:
+        """A row of ``validation.csv``; its first column is ``epoch``."""
         if self.out is None:
             return
         self._write(VALIDATIONS, row)
@@ -58,6 +60,7 @@ class Journal:
         self.flush()
 
     def flush(self) -> None:
+        """Hand what was written to the system, which keeps it when this process is killed."""
         if self.out is None:
             return
         for name, file in self._files.items():
@@ -86,6 +89,7 @@ class Journal:
                 self._board.add_scalar(f"{group}/{name}", value, step)
 
     def close(self) -> None:
+        """Flush and close the files."""
         if self.out is None:
             return
         for name, file in self._files.items():

@@ -29,7 +29,9 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def example(self, epoch: int, number: int) -> Example: ...
+    def example(self, epoch: int, number: int) -> Example:
+        """Image ``number`` (from 0) as ``epoch`` (from 0) shows it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,12 @@ class Order:
 
     @property
     def steps_an_epoch(self) -> int:
+        """Optimiser steps that show every image."""
         return -(-self.images // self.batch)
 
     @property
     def steps(self) -> int:
+        """Of all epochs."""
         return self.steps_an_epoch * self.epochs
 
     def keys(self, step: int) -> list[Key]:
@@ -75,6 +79,7 @@ class Share:
     micros: int
 
     def keys(self, order: Order, step: int, micro: int) -> list[Key]:
+        """The images of micro-batch ``micro`` (from 0) of optimiser step ``step``."""
         first = (self.process * self.micros + micro) * self.at_once
         return order.keys(step)[first : first + self.at_once]
 
@@ -120,9 +125,11 @@ class Micro:
     positives: int
 
     def targets(self) -> list[Target]:
+        """What each image teaches."""
         return [Target(*one) for one in zip(self.classes, self.offsets, self.unknown, strict=True)]
 
     def to(self, device: torch.device) -> "Micro":
+        """The same with its tensors on ``device``."""
         return replace(
             self,
             images=self.images.to(device, non_blocking=True),

@@ -138,6 +138,7 @@ class _Run:
         return Progress(**kept["progress"])
 
     def save(self, journal: Journal) -> None:
+        """Write the checkpoint."""
         journal.flush()  # first: no step of a checkpoint may lack its row
         if self.main:
             states.save(
@@ -153,6 +154,7 @@ class _Run:
             )
 
     def run(self) -> Progress:
+        """All that is left, or an orderly end."""
         with Journal(
             self.job.out if self.main else None, self.progress.step, self.progress.validated
         ) as journal:

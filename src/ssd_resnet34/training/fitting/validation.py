@@ -38,6 +38,7 @@ class Validated:
 
     @property
     def numbers(self) -> Mapping[str, float]:
+        """pycocotools' twelve, 0..1."""
         return self.evaluation.scores.numbers
 
 
