@@ -49,6 +49,7 @@ class Level:
 
     @property
     def priors(self) -> int:
+        """Priors of the level: anchors times cells."""
         return self.anchors * self.size**2
 
 

@@ -106,6 +106,10 @@ class Detector:
 
         ``errors="return"`` yields the :class:`ImageError` of a refused image in its place and goes
         on; other errors always end the stream.
+
+        Raises:
+            UsageError: another value of ``errors``.
+            ImageError: an image was refused, and ``errors="raise"``.
         """
         if errors not in ("raise", "return"):
             raise UsageError(f"errors: {errors!r} is unknown; give 'raise' or 'return'")

@@ -17,6 +17,10 @@ def replacing(path: str | PathLike[str]) -> Iterator[IO[bytes]]:
     """A new binary file that takes the place of ``path`` at the end, or vanishes on an exception.
 
     A symbolic link stays and its target is replaced; an existing file's permissions stay.
+
+    Raises:
+        UsageError: it cannot be made there, or what is there is no regular file.
+        OutputError: it cannot be written whole.
     """
     name = os.fspath(path)
     if "\0" in name:

@@ -172,7 +172,11 @@ def _round(
 
 
 class ShardWorker:
-    """An actor: a place, a plan, and a pool of one worker process."""
+    """An actor: a place, a plan, and a pool of one worker process.
+
+    Raises:
+        BatchError: the plan cannot be seen from its machine.
+    """
 
     def __init__(self, target: str, job: Job, care: Care, retry_errors: bool) -> None:
         self.place = open_place(target, job.patience)

@@ -70,7 +70,7 @@ def columns(timings: Iterable[Timing]) -> NDArray[np.float64]:
 
 
 def rates(table: NDArray[np.float64], slowest: int = 8) -> Rates:
-    """The rates of a table of :func:`columns`."""
+    """The rates of a table of :func:`columns`, float64 (rows, columns)."""
     ended = np.sort(table[:, 5])
     total = table[:, 1:4].sum(axis=1)
     gaps = np.diff(ended)

@@ -41,6 +41,8 @@ def measure(
         device: ``cuda``, ``cuda:1``.
         pairs: of a long and a short chain.
         batch, channels, side: of the layer; smaller ones for tests.
+
+    A precision that cannot be measured is a rate that says why.
     """
     found = []
     for precision in PRECISIONS:

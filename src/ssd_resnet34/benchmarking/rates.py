@@ -67,6 +67,8 @@ def measure(
     Args:
         pairs: of a long and a short chain.
         channels, side: of the layer; smaller ones for tests.
+
+    A precision that cannot be measured is a rate that says why.
     """
     found = []
     for precision in PRECISIONS:

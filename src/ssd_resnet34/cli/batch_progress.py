@@ -48,15 +48,18 @@ class Shown(Watcher):
             yield shown
 
     def note(self, text: str) -> None:
+        """A line for people, unless quiet."""
         if not self.quiet:
             complain(text, "note")
 
     def planning(self) -> None:
+        """One more input was found."""
         self._found += 1
         if self._due():
             self._show(f"planning: {self._found:,} inputs", None, 0)
 
     def begin(self, plan: Plan, ready: Ready, remaining: int) -> None:
+        """The plan is made and the workers are ready; ``remaining`` inputs are left."""
         self.pace = Pace(remaining)
         if self.verbose:
             complain(
@@ -68,6 +71,7 @@ class Shown(Watcher):
         self._show(self.pace.line(), remaining, 0)
 
     def done(self, done: Done) -> None:
+        """An input has its row."""
         self.pace.add(done.row.error)
         if done.row.error is not None and self.verbose:
             complain(f"{done.row.message} [{done.row.error}]", "refused")
@@ -75,6 +79,7 @@ class Shown(Watcher):
             self._show(self.pace.line(), self.pace.total, self.pace.done)
 
     def counted(self, rows: int, errors: Counter[str]) -> None:
+        """``rows`` came at once, with these errors among them."""
         for code in errors.elements():
             self.pace.add(code)
         for _ in range(rows - errors.total()):
@@ -83,6 +88,7 @@ class Shown(Watcher):
             self._show(self.pace.line(), self.pace.total, self.pace.done)
 
     def committed(self, shard: int) -> None:
+        """A shard lies under its name."""
         if self.verbose:
             complain(f"shard {shard:,}; {self.pace.line()}", "committed")
 

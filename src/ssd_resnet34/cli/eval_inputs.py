@@ -184,6 +184,9 @@ class Way:
         """Those in the folder ``kept``, or of a network over the folder ``images``.
 
         The network is closed with ``stack``, and made after it is known that there are images.
+
+        Raises:
+            UsageError: there are none.
         """
         if kept is not None:
             model = SSDResNet34(self.weights)

@@ -39,6 +39,7 @@ class Report:
 
     @property
     def unit(self) -> Unit:
+        """The core or accelerator that throughput is divided by."""
         return unit.of(self.finished.ready.facts)
 
     @property

@@ -59,6 +59,7 @@ class Ticker:
         self._bar, self._task = bar, task
 
     def advance(self, amount: float = 1) -> None:
+        """Move the bar on, where there is one."""
         if self._bar is not None:
             self._bar.advance(self._task, amount)
 

@@ -41,15 +41,18 @@ class Shown:
             yield cls(images, bar, quiet=quiet)
 
     def watch(self) -> "Watch":
+        """These methods, as the trainer calls them."""
         from ..training.fitting.loop import Watch
 
         return Watch(step=self.step, image=self.image, validation=self.validation)
 
     def note(self, text: str) -> None:
+        """A line for people, unless quiet."""
         if not self._quiet:
             complain(text, "note")
 
     def step(self, step: "Step") -> None:
+        """A step was made."""
         text = (
             f"epoch {step.epoch}/{step.epochs} step {step.step}/{step.steps} "
             f"loss {step.outcome.loss:.3f} rate {step.rate:.1e} {span(step.left)} left"
@@ -57,10 +60,12 @@ class Shown:
         self._show(text, step.step, step.steps, always=step.step == step.steps)
 
     def image(self) -> None:
+        """An image of the validation was detected."""
         self._seen += 1
         self._show(f"validating: image {self._seen} of {self._images}", self._seen, self._images)
 
     def validation(self, epoch: int, numbers: Mapping[str, float], better: bool) -> None:
+        """An epoch was scored; ``numbers`` from 0 to 1."""
         self._seen = 0
         text = f"epoch {epoch}: AP {numbers['AP']:.3f} AP50 {numbers['AP50']:.3f}"
         if not self._quiet:

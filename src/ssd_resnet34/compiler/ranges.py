@@ -134,6 +134,8 @@ def noise(
 ) -> float:
     """Weighted sum of squared differences between values and their levels.
 
+    ``weights`` (n,) are those of the bins between ``edges`` float64 (n + 1,).
+
     Values are taken as spread evenly over their bin, over which the square is integrated exactly,
     so levels narrower than a bin are judged right as well.
     """

@@ -61,7 +61,7 @@ def layer_costs(
 
 
 def noise_to_signal(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    """Power of the difference over the power of ``wanted``; 0 where the two are the same."""
+    """Power of the difference over that of ``wanted``, of one shape; 0 where they are equal."""
     noise = float(np.square(found - wanted, dtype=np.float64).sum())
     signal = float(np.square(wanted, dtype=np.float64).sum())
     if noise == 0:

@@ -36,6 +36,7 @@ class Altered:
 
     @property
     def name(self) -> str:
+        """The unaltered network's name."""
         return self.network.name
 
     @property

@@ -39,6 +39,7 @@ class Interval:
 
     @property
     def width(self) -> float:
+        """Highest minus lowest value."""
         return self.high - self.low
 
 

@@ -85,10 +85,12 @@ class Match:
 
     @property
     def right(self) -> bool:
+        """Whether it is a detection of an object that counts."""
         return self.annotation is not None and not self.ignored
 
     @property
     def wrong(self) -> bool:
+        """Whether it is a detection of nothing."""
         return self.annotation is None and not self.ignored
 
 
@@ -130,6 +132,7 @@ class Evaluation:
 
     @cached_property
     def scores(self) -> Scores:
+        """pycocotools' twelve numbers, and those of each class, from 0 to 1."""
         numbers = map(float, self._evaluation.stats)
         labels = self._dataset.labels()
         precision = self._evaluation.eval["precision"][..., -1]  # IoU, recall, category, area

@@ -64,6 +64,7 @@ class Difference:
 
     @property
     def judgements(self) -> Judgements:
+        """What each run made of the object; None where one has no detection of it."""
         a, b = (None if one is None else one.judgement for one in (self.a, self.b))
         return a, b
 
@@ -84,6 +85,7 @@ class ImageDifferences:
 
     @property
     def amount(self) -> float:
+        """Sum over its differences, by which images are ordered."""
         return sum(one.amount for one in self.differences)
 
 

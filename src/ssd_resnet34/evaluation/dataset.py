@@ -263,10 +263,12 @@ def _box(name: str, number: int, value: Any) -> list[float]:
 
 
 def is_id(value: Any) -> TypeGuard[int]:
+    """Whether a value of JSON is a whole number; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
+    """Whether a value of JSON is a finite number."""
     return (is_id(value) or isinstance(value, float)) and math.isfinite(value)
 
 
@@ -286,7 +288,11 @@ def _check_unique(name: str, what: str, values: Sequence[Hashable]) -> None:
 def check_known(
     name: str, annotations: Sequence[Mapping[str, Any]], field: str, known: set[int]
 ) -> None:
-    """Refuse annotations whose ``field`` names an image or a category that is not ``known``."""
+    """Refuse annotations whose ``field`` names an image or a category that is not ``known``.
+
+    Raises:
+        UsageError: names the first of them.
+    """
     unknown = sorted({one[field] for one in annotations} - known)
     if unknown:
         what = field.removesuffix("_id")

@@ -63,6 +63,7 @@ class Effect:
 
     @property
     def name(self) -> str:
+        """Its causes joined by a plus."""
         return " + ".join(one.name for one in self.causes) or "as it is"
 
     @property

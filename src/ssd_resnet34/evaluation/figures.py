@@ -70,7 +70,10 @@ def recall_plot(curves: Iterable[tuple[str, NDArray[np.float64]]], first: int = 
 
 
 def mean_curve(curves: Sequence[NDArray[np.float64]]) -> NDArray[np.float64] | None:
-    """Mean over the curves that are defined, as AP50 is the mean over classes; None without any."""
+    """Mean over the curves, float64 (recalls,), that are defined; None without any.
+
+    As AP50 is the mean over classes.
+    """
     defined = [curve for curve in curves if curve.max(initial=UNDEFINED) > UNDEFINED]
     return np.mean(defined, axis=0) if defined else None
 

@@ -49,7 +49,9 @@ class Heads(Protocol):
     """Where the twelve heads of an image come from: a network, or a folder of files."""
 
     @property
-    def contract(self) -> Contract: ...
+    def contract(self) -> Contract:
+        """What the heads mean."""
+        ...
 
     @property
     def name(self) -> str:
@@ -110,6 +112,7 @@ class Network:
 
     @property
     def name(self) -> str:
+        """The weights' name."""
         return self.model.name
 
     @property
@@ -133,9 +136,19 @@ class Network:
         return self.session.streams + 1
 
     def find(self, entry: Entry) -> Path:
+        """The file of an image.
+
+        Raises:
+            UnreadableFile: there is none.
+        """
         return find(self.folder, entry["file_name"])
 
     def read(self, entry: Entry, path: Path) -> Outputs:
+        """The heads of an image: twelve float32 arrays [1, C, F, F], with its size as context.
+
+        Raises:
+            ImageError: it was refused.
+        """
         image = decode(path, limits=self.limits)
         context = ImageContext(image.width, image.height, image.name)
         if self.resize == "pillow":

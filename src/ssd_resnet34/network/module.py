@@ -32,6 +32,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """float [N, C, H, W] to [N, C', H/stride, W/stride]."""
         shortcut = x if self.downsample is None else self.downsample(x)
         y = torch.relu(self.bn1(self.conv1(x)))
         return torch.relu(self.bn2(self.conv2(y)) + shortcut)
@@ -65,6 +66,7 @@ class Backbone(nn.Module):
         self.layer2 = nn.Sequential(_stage(second.channels, third))
 
     def forward(self, x: Tensor) -> Tensor:
+        """float [N, 3, 1200, 1200] to the features [N, 256, 150, 150]."""
         y: Tensor = self.layer2(self.layer1(x))
         return y
 
@@ -103,6 +105,7 @@ class SSDResNet34Module(nn.Module):
         ]
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """float [N, 3, 1200, 1200], RGB, normalised, to the twelve heads in contract order."""
         return self.heads(self.model(image))
 
     def heads(self, features: Tensor) -> list[Tensor]:

@@ -39,6 +39,7 @@ class Head:
 
     @property
     def name(self) -> str:
+        """Its name in the contract, such as ``cls_0``."""
         return f"{self.kind}_{self.level}"
 
     @property
@@ -48,9 +49,11 @@ class Head:
 
     @property
     def elements(self) -> int:
+        """Values of one image: channels times cells."""
         return self.channels * LEVELS[self.level].size ** 2
 
     def codes(self) -> Codes:
+        """The head's values numbered from ``start``: int32 [1, channels, F, F]."""
         size = LEVELS[self.level].size
         codes = np.arange(self.start, self.start + self.elements, dtype=np.int32)
         return codes.reshape(1, self.channels, size, size)
@@ -74,6 +77,7 @@ class Trace:
         """(Mul or Add, behind an Exp, codes, values) of each product or sum with a table."""
 
     def run(self) -> None:
+        """Follow every code through the graph, as far as the budget goes."""
         for node in self.index.nodes:
             traced = [name for name in node.input if name in self.codes]
             if not traced or self.budget < 0:
@@ -157,6 +161,7 @@ class Trace:
     def bias(
         self, head: Head, node: "onnx.NodeProto", codes: Codes, values: NDArray[np.float64]
     ) -> None:
+        """Note the bias that an addition gives to each channel of a head, float64 (channels,)."""
         if len(self.index.nodes[head.node].input) > 2 or head.name in self.biases:
             return
         channel = (codes.reshape(-1) - head.start) // LEVELS[head.level].size ** 2

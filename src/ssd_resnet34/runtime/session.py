@@ -287,6 +287,7 @@ class Session:
 
     @property
     def closed(self) -> bool:
+        """Whether ``close()`` was called."""
         return self._closing
 
     @property
@@ -296,6 +297,7 @@ class Session:
 
     @property
     def precision(self) -> Precision:
+        """What the network runs in."""
         return self._request.precision
 
     @property
@@ -305,6 +307,7 @@ class Session:
 
     @property
     def device(self) -> str:
+        """Where the network runs, such as ``cpu`` or ``cuda:0``."""
         return self._request.device
 
     @property

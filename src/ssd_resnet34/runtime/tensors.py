@@ -186,7 +186,7 @@ def _checked(array: NDArray[Any]) -> Array:
 
 
 def image_by_image(tensor: Array, run: Callable[[Array], list[Array]]) -> list[Array]:
-    """Heads of a batch from a function for one image.
+    """Heads of float32 [N, 3, 1200, 1200] from a function for one image [1, 3, 1200, 1200].
 
     A forward pass is 433 GFLOP and fills a CPU alone: batching gains nothing there and costs
     memory for every image, so that the CPU engines take the batch apart.

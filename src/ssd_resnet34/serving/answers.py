@@ -13,6 +13,7 @@ from .tasks import Done
 def json_answer(
     value: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
+    """An answer of JSON without spaces; NaN is an error, since it is none."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Response(text, status, headers, media_type="application/json")
 

@@ -44,10 +44,12 @@ class _File:
 
 
 async def index(request: Request) -> Response:
+    """The page for people."""
     return _answer(request, "index.html")
 
 
 async def static(request: Request) -> Response:
+    """A file that the page needs."""
     return _answer(request, str(request.path_params["name"]))
 
 

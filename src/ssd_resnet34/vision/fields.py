@@ -9,6 +9,11 @@ from ..errors import UsageError
 
 
 def floats(name: str, values: Any) -> NDArray[np.float32]:
+    """Values as float32, of any shape.
+
+    Raises:
+        UsageError: no regular array of numbers, NaN, or values beyond float32.
+    """
     array = as_array(name, values)
     if array.dtype != np.float32:
         if array.size and array.dtype.kind not in "fiu":
@@ -21,6 +26,11 @@ def floats(name: str, values: Any) -> NDArray[np.float32]:
 
 
 def integers(name: str, values: Any) -> NDArray[np.int64]:
+    """Values as int64, of any shape.
+
+    Raises:
+        UsageError: no regular array of whole numbers.
+    """
     array = as_array(name, values)
     if array.dtype != np.int64:
         if array.size and array.dtype.kind not in "iu":
@@ -30,6 +40,11 @@ def integers(name: str, values: Any) -> NDArray[np.int64]:
 
 
 def as_array(name: str, values: Any) -> NDArray[Any]:
+    """Values as an array of their own dtype and shape.
+
+    Raises:
+        UsageError: rows of different lengths.
+    """
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -37,6 +52,11 @@ def as_array(name: str, values: Any) -> NDArray[Any]:
 
 
 def as_labels(labels: Any) -> tuple[str, ...]:
+    """Labels as a tuple.
+
+    Raises:
+        UsageError: one string, or nothing that can be iterated over.
+    """
     if isinstance(labels, (str, bytes)):
         raise UsageError("labels: one string; give a tuple with the label of each detection")
     try:

@@ -81,7 +81,9 @@ ROUNDING: Final = np.float32(4 * 2.0**-23)
 def score(
     cls: Sequence[NDArray[np.float32]], thresholds: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Softmax probabilities above their class's threshold: scores, classes, rows of priors.
+    """Softmax probabilities above their class's threshold: scores, classes, rows of priors, (n,).
+
+    ``cls`` are six float32 (C·A, F, F) logits, ``thresholds`` float32 (C,).
 
     exp(l_c) / Σ exp(l) > t needs l_c > l_background + ln t. One maximum over the classes thus
     leaves about one prior in fifteen of a usual image, and only these get a softmax.
@@ -146,7 +148,7 @@ def decode(offsets: NDArray[np.float32], priors: NDArray[np.float32]) -> NDArray
 def suppress(
     boxes: NDArray[np.float64], classes: NDArray[np.int64], iou_threshold: float, nms: Nms
 ) -> NDArray[np.int64]:
-    """Greedy NMS of all classes at once: positions of the boxes that stay.
+    """Greedy NMS of all classes at once: positions of the boxes, float64 (n, 4), that stay.
 
     Boxes come sorted by class, then from best to worst. Every round keeps the best box left in
     each class and drops what overlaps it, so there are as many rounds as the fullest class keeps

@@ -191,6 +191,8 @@ def state_dicts(
 ) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
     """Every state dict in an unpickled object with the way to it: dicts of arrays, modules.
 
+    Arrays have the shapes and dtype of the file.
+
     Raises:
         WeightsError: more entries than any checkpoint has.
     """

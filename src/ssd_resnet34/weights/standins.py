@@ -164,6 +164,11 @@ class Names:
     shells: dict[str, type[Shell]] = field(default_factory=dict)
 
     def find(self, module: str, name: str) -> object:
+        """What stands in for a name of a pickle; never the named thing itself.
+
+        Raises:
+            UnsafeWeights: it is on no list.
+        """
         if (module, name) in _MAKERS:
             return _Maker(_MAKERS[module, name])
         if module in ("torch", "torch.cuda") and name in _DTYPES:

@@ -30,6 +30,7 @@ class ConvReLU(nn.Module):
         self.fused = False
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """The convolution of [N, C, H, W], plus ``added`` of its result's shape, then ReLU."""
         if self.fused:
             return one_kernel(self.conv, x, added)
         return separate(self.conv, x, added)
@@ -51,7 +52,7 @@ def one_kernel(conv: nn.Conv2d, x: Tensor, added: Tensor | None) -> Tensor:
 
 
 def separate(conv: nn.Conv2d, x: Tensor, added: Tensor | None) -> Tensor:
-    """The same by a kernel for each step, in place after the convolution."""
+    """The same by a kernel for each step, in place after the convolution: [N, C, H, W]."""
     y: Tensor = conv(x)
     if added is not None:
         y += added
@@ -93,7 +94,7 @@ def joined(network: nn.Module) -> fx.GraphModule:
 
 
 def choose(network: nn.Module, batch: Tensor, clock: Clock = perf_counter) -> tuple[int, int]:
-    """Run ``batch`` through the network once, trying each :class:`ConvReLU` both ways.
+    """Run ``batch`` [N, C, H, W] through the network, trying each :class:`ConvReLU` both ways.
 
     The one kernel is taken where it exists, gives the same numbers (to the rounding of the
     tensors' precision) and is faster.

@@ -27,6 +27,7 @@ class ONNXRuntimeEngine:
 
     @property
     def version(self) -> str:
+        """Version of its package, "" where it is not installed."""
         return version_of("onnxruntime") or version_of("onnxruntime-gpu")
 
     def precisions(self, device: str) -> Mapping[str, str]:

@@ -41,6 +41,7 @@ class OpenVINOEngine:
 
     @property
     def version(self) -> str:
+        """Version of its package, "" where it is not installed."""
         return version_of("openvino")
 
     def precisions(self, device: str) -> Mapping[str, str]:

@@ -29,6 +29,7 @@ class TorchEngine:
 
     @property
     def version(self) -> str:
+        """Version of its package, "" where it is not installed."""
         return version_of("torch")
 
     def precisions(self, device: str) -> Mapping[str, str]:
