@@ -169,3 +169,10 @@ def test_labels_that_are_exactly_cocos_keep_its_contract(
     found = read(FORMS[form](tmp_path, [Picture("all.png", (100, 100), objects)]), form)
     assert found.contract is COCO
     assert found.samples[0].indices.tolist() == list(range(80, 0, -1))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_name_that_no_system_has_is_refused_too(tmp_path: Path, form: Format) -> None:
+    for name in ("x" * 5000, "nul\0"):
+        with pytest.raises(UsageError):
+            read(tmp_path / name, form)

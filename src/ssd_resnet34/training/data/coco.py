@@ -141,7 +141,7 @@ def _is_ignored(one: Mapping[str, Any]) -> bool:
 
 
 def _annotation_file(path: Path, split: str | None) -> Path:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         if split is not None:
             raise UsageError(
                 f"{path}: is one split already; name a folder, or leave out split={split!r}"
@@ -153,7 +153,7 @@ def _annotation_file(path: Path, split: str | None) -> Path:
         path / split / "_annotations.coco.json",
     ]
     for file in known:
-        if file.is_file():
+        if os.path.isfile(file):
             return file
     raise UsageError(
         f"{path}: neither {known[0].relative_to(path)} nor {known[1].relative_to(path)} is in it; "
@@ -170,7 +170,7 @@ def _image_folder(
     usual = [base / split, base / "images" / split, base / "images", file.parent]
     folders = [Path(images)] if images is not None else usual
     for folder in folders:
-        if folder.is_dir() and any(_inside(folder, entry["file_name"]) for entry in entries):
+        if os.path.isdir(folder) and any(_inside(folder, entry["file_name"]) for entry in entries):
             return folder
     raise UsageError(
         f"{file}: none of its {len(entries):,} images is in "

@@ -74,7 +74,7 @@ def read(
     root = _root(Path(path))
     split = split or "train"
     folder = Path(images) if images is not None else root / "JPEGImages"
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"{folder}: no such folder; name the one with the images with images")
     names = _listed(root, split)
     paths: list[Path] = []
@@ -120,9 +120,10 @@ def _categories(labels: set[str]) -> list[Category]:
 
 
 def _root(path: Path) -> Path:
-    if (path / "Annotations").is_dir():
+    if os.path.isdir(path / "Annotations"):
         return path
-    below = sorted(one.parent for one in path.glob("*/Annotations") if one.is_dir())
+    inside = path.iterdir() if os.path.isdir(path) else ()
+    below = sorted(one for one in inside if os.path.isdir(one / "Annotations"))
     if len(below) == 1:
         return below[0]
     what = f"{some([one.name for one in below])} are in it" if below else "no Annotations is in it"

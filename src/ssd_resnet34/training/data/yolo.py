@@ -56,9 +56,9 @@ def read(
     if images is not None:
         raise UsageError("images: data.yaml says where the images are; leave it out")
     file = Path(path)
-    if file.is_dir():
+    if os.path.isdir(file):
         file = next(
-            (file / n for n in ("data.yaml", "data.yml") if (file / n).is_file()),
+            (file / n for n in ("data.yaml", "data.yml") if os.path.isfile(file / n)),
             file / "data.yaml",
         )
     settings = _settings(file)
@@ -119,7 +119,8 @@ def _settings(file: Path) -> Mapping[str, Any]:
     try:
         settings = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{file}: not YAML ({error}); write names, train and val") from error
+        told = " ".join(str(error).split())  # PyYAML's are of several lines
+        raise UsageError(f"{file}: not YAML ({told}); write names, train and val") from error
     if not isinstance(settings, dict):
         raise UsageError(f"{file}: no settings but {type(settings).__name__}; write names, train")
     return settings
@@ -169,11 +170,11 @@ def _listed(file: Path, settings: Mapping[str, Any], split: str) -> list[Path]:
     found: list[Path] = []
     for entry in entries:
         place = root / entry
-        if not place.exists() and entry.startswith("../"):
+        if not os.path.exists(place) and entry.startswith("../"):
             place = root / entry[3:]  # as Roboflow writes and Ultralytics reads it
-        if place.is_dir():
+        if os.path.isdir(place):
             found += images_in(place)
-        elif place.is_file():
+        elif os.path.isfile(place):
             found += _named(place)
         else:
             raise UsageError(f"{file}: {split}: {place} does not exist; mend path or {split}")
@@ -194,7 +195,7 @@ def _known(image: Path) -> tuple[int, int] | ImageError:
 
 def _rows(file: Path, classes: int) -> list[tuple[int, int, tuple[float, ...]]]:
     """Line, class number, and left, top, right, bottom as fractions."""
-    if not file.exists():
+    if not os.path.exists(file):
         return []
     mend = "a line is class cx cy w h, fractions of the image"
     rows: list[tuple[int, int, tuple[float, ...]]] = []
