@@ -120,6 +120,24 @@ def test_a_check_that_finds_nothing_but_damage_fails(run: Run, cells: Path, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_a_damaged_image_is_replaced_and_named_and_many_end_the_run(
+    run: Run, cells: Path, tmp_path: Path
+) -> None:
+    first, second = sorted((cells.parent / "pictures").iterdir())
+    first.write_bytes(first.read_bytes()[:80])
+    result = run(*options(cells, tmp_path / "out", *QUICK, "--no-val", "--json"))
+    assert result.code == 3, result.err
+    found = json.loads(result.out)
+    assert found["refused"] == [{"path": str(first), "code": "corrupt_image"}]
+    assert f"refused: {first} [corrupt_image]" in result.err
+    assert (found["report"], found["numbers"]) == (None, {})
+    second.unlink()
+    result = run(*options(cells, tmp_path / "other", *QUICK, "--no-val"))
+    assert result.code == 1
+    assert "2 of 2 images are refused, more than 1" in result.err
+    assert result.err.count("error:") == 1
+
+
 def test_a_signal_ends_the_command_after_a_checkpoint_and_resume_goes_on(
     run: Run, cells: Path, tmp_path: Path
 ) -> None:
@@ -134,6 +152,7 @@ def test_a_signal_ends_the_command_after_a_checkpoint_and_resume_goes_on(
     os.kill(process.pid, signal.SIGTERM)
     _, complaints = process.communicate(timeout=300)
     assert process.returncode == 1
+    assert "note: ending after this step" in complaints
     assert "error: stopped after step" in complaints
     assert "--resume goes on" in complaints
     assert "Traceback" not in complaints

@@ -44,7 +44,9 @@ class Shown:
         """These methods, as the trainer calls them."""
         from ..training.fitting.loop import Watch
 
-        return Watch(step=self.step, image=self.image, validation=self.validation)
+        return Watch(
+            step=self.step, image=self.image, validation=self.validation, ending=self.ending
+        )
 
     def note(self, text: str) -> None:
         """A line for people, unless quiet."""
@@ -70,6 +72,10 @@ class Shown:
         text = f"epoch {epoch}: AP {numbers['AP']:.3f} AP50 {numbers['AP50']:.3f}"
         if not self._quiet:
             complain(f"{text}{', the best so far' if better else ''}", "validation")
+
+    def ending(self) -> None:
+        """Ctrl-C or SIGTERM."""
+        self.note("ending after this step; once more ends it at once, without a checkpoint")
 
     def _show(self, text: str, done: int, total: int, *, always: bool = False) -> None:
         if self._bar is not None and self._task is not None:

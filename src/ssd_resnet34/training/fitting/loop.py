@@ -42,11 +42,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told of what happens: a step is done, a validation image, a validation."""
+    """Who is told of what happens: a step is done, a validation image, a validation; an end was
+    asked for."""
 
     step: Callable[[Step], None] = lambda _: None
     image: Callable[[], None] = lambda: None
     validation: Callable[[int, Mapping[str, float], bool], None] = lambda *_: None
+    ending: Callable[[], None] = lambda: None
 
 
 Validate = Callable[[nn.Module, Tensor, Callable[[], None]], "Score | None"]
@@ -104,7 +106,7 @@ def fit(
         UsageError: nothing to resume, or of another run.
         OutputError: a full disk; the last checkpoint and model stay.
     """
-    with stops() as asked:
+    with stops(watch.ending) as asked:
         return _Run(job, accelerator, watch, asked, resume).run()
 
 

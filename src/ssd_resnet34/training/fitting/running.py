@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ...errors import MissingExtra, UsageError
@@ -95,7 +96,7 @@ def train(
         init: a record's name, a weights file, or ``none``.
         augmentation: None shows every image whole and as it is.
         resume: go on with the run in ``out``; everything else must be as it was.
-        device: ``cpu``, or the best there is.
+        device: ``cpu``, or a CUDA device where there is one.
         workers: processes that prepare images, in each process; default: the CPU's threads but
             one on a GPU, one on a CPU.
         watch: told of steps, validation images and validations.
@@ -164,6 +165,7 @@ def train(
                 report, best, folder_of(seen), facts, [*notes, *kept["refused"]], command
             )
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     return Trained(
         weights=weights,
         graph=graph,
@@ -193,16 +195,13 @@ def digest(data: DataSet) -> str:
 def _accelerator(device: Literal["auto", "cpu"]) -> "Accelerator":
     try:
         from accelerate import Accelerator
-        from accelerate.utils import DistributedDataParallelKwargs
     except ImportError as error:
         raise MissingExtra(
             "training needs accelerate: pip install 'ssd-resnet34[train]'"
         ) from error
-    # Every process keeps its own batch-norm statistics until the stepper joins them.
     return Accelerator(
-        cpu=device == "cpu",
+        cpu=device == "cpu" or not torch.cuda.is_available(),  # Apple's has no float64
         mixed_precision="no",
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
 
 

@@ -8,8 +8,12 @@ from typing import Any
 
 
 @contextmanager
-def stops() -> Iterator[Callable[[], bool]]:
-    """Whether an end was asked for. Outside of the main thread signals are left as they are."""
+def stops(told: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
+    """Whether an end was asked for. Outside of the main thread signals are left as they are.
+
+    Args:
+        told: called once, when it is.
+    """
     asked = False
 
     def ask(number: int, _: Any) -> None:
@@ -17,6 +21,7 @@ def stops() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
+        told()
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
