@@ -92,6 +92,9 @@ def test_a_run_leaves_weights_of_ones_own_classes_a_report_and_logs(
     other = run(*options(cells, out, *QUICK, *validation, "--rate", "0.1", "--resume"))
     assert other.code == 2
     assert "run with rate 0.0005 (now 0.1)" in other.err
+    plain = run(*options(cells, out, *QUICK, *validation, "--plain", "--resume"))
+    assert plain.code == 2
+    assert "run with other images, boxes or augmentation" in plain.err
     done = run(*options(cells, out, *QUICK, *validation, "--resume", "--quiet"))
     assert done.code == 0
     assert done.err == ""

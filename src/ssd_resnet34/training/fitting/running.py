@@ -132,7 +132,9 @@ def train(
         module=start.module,
         contract=start.contract,
         examples=examples,
-        data=digest(data),
+        data=" ".join(
+            (digest(data), "" if validation is None else digest(validation), repr(augmentation))
+        ),
         recipe=recipe,
         out=folder,
         known=start.known,

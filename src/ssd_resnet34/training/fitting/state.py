@@ -46,7 +46,7 @@ def save(
     """Write a checkpoint; a reader, or a crash, sees the old or the new one, never half.
 
     Args:
-        data: a digest of the training images; a run is resumed on the same only.
+        data: a digest of images, boxes and augmentation; a run is resumed on the same only.
 
     Raises:
         OutputError: a full disk; the old checkpoint stays.
@@ -111,7 +111,7 @@ def check_same(
     if Contract.from_json(state["contract"]) != contract:
         other.append("other classes")
     if state["data"] != data:
-        other.append("other training images or boxes")
+        other.append("other images, boxes or augmentation")
     if other:
         raise UsageError(
             f"{path}: of a run with {', '.join(other)}; resume with the same, or start again in "
