@@ -77,6 +77,7 @@ def test_annotations_belong_to_their_image_in_any_order(tmp_path: Path) -> None:
         (lambda made: made["annotations"][0].update(category_id=None), "no image_id and category"),
         (lambda made: made["annotations"][0].update(image_id=[1]), "no image_id and category_id"),
         (lambda made: made["images"][0].update(width=0), "no width and height in pixels"),
+        (lambda made: made["images"][0].update(width=10**400), "image 1: a side over 1048576 pix"),
         (lambda made: made["images"][0].update(id=2), "image id 2 more than once"),
         (lambda made: made["categories"][0].update(id=2), "category id 2 more than once"),
         (lambda made: made["categories"][0].update(name="bell"), "'bell' occurs twice"),

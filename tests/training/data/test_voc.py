@@ -117,7 +117,15 @@ def test_a_list_names_images_and_no_paths(tmp_path: Path, name: str) -> None:
         read(tmp_path)
 
 
-@pytest.mark.parametrize("size", ["", "<size/>", "<size><width>0</width><height>0</height></size>"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        "",
+        "<size/>",
+        "<size><width>0</width><height>0</height></size>",
+        "<size><width>1e300</width><height>nan</height></size>",
+    ],
+)
 def test_a_size_that_is_missing_is_that_of_the_image(tmp_path: Path, size: str) -> None:
     text = re.sub("<size>.*</size>", size, xml(PICTURES[0]))
     assert read(with_xml(tmp_path, text)).samples[0].size == (128, 96)

@@ -12,9 +12,10 @@ import numpy as np
 
 from ...contract import Category, Contract
 from ...errors import UsageError
-from ...evaluation.dataset import check_known, is_id, lists
+from ...evaluation.dataset import check_known, is_id, lists, some
 from .assembling import Found, Unknown, assembled, contract_of, indices_of
 from .example import DataSet
+from .sizes import MAX_SIDE
 
 _NO_BOX: Final = (float("nan"),) * 4
 
@@ -55,6 +56,11 @@ def _read(
 ) -> DataSet:
     name = fspath(file)
     entries, categories, annotations = lists(name)
+    vast = [one["id"] for one in entries if max(one["width"], one["height"]) > MAX_SIDE]
+    if vast:
+        raise UsageError(
+            f"{name}: image {some(vast)}: a side over {MAX_SIDE} pixels; mend its size"
+        )
     listed = [
         Category(one["id"], one["name"]) for one in sorted(categories, key=lambda one: one["id"])
     ]

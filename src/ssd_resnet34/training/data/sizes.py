@@ -8,6 +8,9 @@ from typing import Final
 from ...errors import CorruptImage, EmptyInput, UnreadableFile, UnsupportedImage
 from ...vision.images import DEFAULT_LIMITS, EXTENSIONS, Limits, printable
 
+MAX_SIDE: Final = 1 << 20
+"""Pixels; OpenCV opens no wider or higher image."""
+
 _ORIENTATION: Final = 0x0112
 _TRANSPOSED: Final = range(5, 9)
 """Values of EXIF's orientation that exchange width and height (EXIF 2.32, section 4.6.4)."""

@@ -21,7 +21,7 @@ from ...evaluation.dataset import some
 from ...vision.images import EXTENSIONS
 from .assembling import Found, Unknown, assembled, contract_of, indices_of
 from .example import DataSet
-from .sizes import displayed_size
+from .sizes import MAX_SIDE, displayed_size
 
 MAX_BYTES: Final = 4 << 20
 """Of one XML file: some ten thousand objects."""
@@ -182,7 +182,7 @@ def _annotation(file: Path) -> _Annotation:
     if root.tag != "annotation":
         raise UsageError(f"{file}: no VOC annotation but <{root.tag}>; give one XML file an image")
     width, height = (_number(root.findtext(f"size/{side}")) for side in ("width", "height"))
-    stated = width >= 1 and height >= 1 and np.isfinite([width, height]).all()
+    stated = 1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE  # neither holds for NaN
     return _Annotation(
         (root.findtext("filename") or "").strip(),
         (int(width), int(height)) if stated else None,
