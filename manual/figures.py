@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from ssd_resnet34.contract import COCO, LEVELS, OFFSETS, Contract
+from ssd_resnet34.contract import COCO, COCO_TENSORFLOW, LEVELS, OFFSETS
 from ssd_resnet34.vision.priors import anchor_sizes, priors
 
 INK: Final = "#22303c"
@@ -94,7 +94,7 @@ def lineages() -> str:
     side, left, top = 420, 30, 40
     parts = [rectangle(left, top, side, side, FAINT, 1)]
     start, size = OFFSETS[2], LEVELS[2].size
-    tables = (priors(COCO), priors(Contract(COCO.categories, lineage="tensorflow")))
+    tables = (priors(COCO), priors(COCO_TENSORFLOW))
     for table, colour in zip(tables, (BLUE, RED), strict=True):
         for x, y in table[start : start + size * size, :2]:
             cx, cy = left + float(x) * side, top + float(y) * side

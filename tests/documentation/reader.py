@@ -30,7 +30,7 @@ def car_network() -> bytes:
     for tensor in model.graph.initializer:
         if tensor.name in ("cls_4.bias", "cls_5.bias"):
             bias = numpy_helper.to_array(tensor).copy()
-            bias[CAR * LEVELS[4].anchors] += 9.0  # of the first anchor
+            bias[CAR * LEVELS[4].anchors] += 30.0  # of the first anchor
             tensor.CopyFrom(numpy_helper.from_array(bias, tensor.name))
     next(node for node in model.graph.node if node.name == "cls_0").name = "conf.0"
     return artifact.serialize(model)

@@ -24,7 +24,6 @@ MAX_GROUPS: Final = 1 << 19
 _PRIOR_BITS: Final = 14
 _SCORE_BITS: Final = 30
 _LAST_PRIOR: Final = (1 << _PRIOR_BITS) - 1
-_SCORE_MASK: Final = (1 << _SCORE_BITS) - 1
 _ONE: Final = 0x3F800000  # the bits of 1.0; positive floats order like their bits
 
 _PAIRS: Final = 1 << 24

@@ -1,0 +1,74 @@
+"""The container: clean by a linter, not root, with a health check that the server answers."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from documentation.reader import write_network
+from running_server import running
+
+DOCKERFILE = REPOSITORY / "Dockerfile"
+
+
+def lint(path: Path) -> list[str]:
+    """Rules that the file breaks."""
+    tool = Path(sys.executable).with_name("dockerfile-doctor")
+    done = subprocess.run(
+        [tool, "--format", "json", path], capture_output=True, text=True, check=False
+    )
+    report = json.loads(done.stdout)
+    return re.findall(r"DD\d{3}", json.dumps(report))
+
+
+def instructions() -> dict[str, list[str]]:
+    """Instruction -> its arguments, continued lines joined."""
+    text = DOCKERFILE.read_text("utf-8").replace("\\\n", " ")
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            word, _, rest = line.partition(" ")
+            found.setdefault(word, []).append(rest.strip())
+    return found
+
+
+def test_the_linter_has_nothing_to_say(tmp_path: Path) -> None:
+    assert lint(DOCKERFILE) == []
+    bad = tmp_path / "Dockerfile"
+    bad.write_text("FROM python:latest\nRUN apt-get install curl\n")
+    assert lint(bad)
+
+
+def test_it_is_not_root_and_ships_no_sources() -> None:
+    lines = instructions()
+    assert lines["USER"] == ["detector"]
+    assert [line for line in lines["COPY"] if "src" in line] == ["src src"]
+    assert lines["FROM"] == ["python:3.11-slim-bookworm AS build", "python:3.11-slim-bookworm"]
+
+
+def test_its_health_check_is_answered_by_the_server(tmp_path: Path) -> None:
+    (check,) = instructions()["HEALTHCHECK"]
+    program = json.loads(check.partition("CMD ")[2])
+    assert program[0] == "python"
+    with running(tmp_path, weights=write_network(tmp_path), engine="onnxruntime") as server:
+        code = program[2].replace("http://127.0.0.1:8000", server.url)
+        assert code != program[2]
+        done = subprocess.run([sys.executable, "-c", code], check=False)
+        assert done.returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode != 0
+
+
+def test_its_command_asks_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    (command,) = instructions()["CMD"]
+    (entry,) = instructions()["ENTRYPOINT"]
+    words = [*json.loads(entry), *json.loads(command)]
+    monkeypatch.delenv("SSD_RESNET34_TOKEN", raising=False)
+    tool = Path(sys.executable).with_name(words[0])
+    done = subprocess.run([tool, *words[1:]], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "token" in done.stderr
