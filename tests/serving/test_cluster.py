@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,9 @@ from ssd_resnet34.serving.tasks import WorkerConfig
 from ssd_resnet34.vision.images import Limits
 
 MEMORY = 150 << 20
+PATIENCE = 180
+"""Seconds for Ray to start a replica; the machine may be busy."""
+
 SECONDS = 0.4
 """That the network takes; with a deadline of ten times that, a replica's line holds eight."""
 
@@ -73,7 +77,7 @@ def server(folder: Path, address: str) -> Iterator[Server]:
     """One replica, and by load two."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    scale = {"least": 1, "most": 2, "address": address, "patience": 1.0}
+    scale = {"least": 1, "most": 2, "address": address, "patience": 4.0}
     with running(folder, seconds=SECONDS, ray=scale, port=port, deadline=10 * SECONDS) as started:
         yield started
 
@@ -89,6 +93,19 @@ def replicas(folder: Path) -> dict[int, int]:
                 status = (process / "status").read_text()
                 found[int(process.name)] = int(status.split("PPid:")[1].split()[0])
     return found
+
+
+@pytest.mark.proof
+def test_weights_that_cannot_be_used_end_the_start(folder: Path, address: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    scale = {"address": address}
+    missing = folder / "missing.onnx"
+    with running(folder, ray=scale, port=port, weights=missing, wait_for_it=False) as server:
+        assert server.process.wait(90) == 1
+    log = "".join(server.log)
+    assert "ServerError: no replica could start: " in log
+    assert "missing.onnx: no such file" in log
 
 
 def test_answers_are_those_of_the_one_server(server: Server, detector: Detector) -> None:
@@ -132,17 +149,18 @@ def test_more_than_the_replicas_can_answer_in_time_is_429(server: Server) -> Non
             assert int(one.headers["retry-after"]) >= 1
 
 
+@pytest.mark.proof
 def test_load_starts_a_replica_on_the_other_node_and_a_killed_one_is_replaced(
     server: Server, folder: Path, detector: Detector
 ) -> None:
     with under_load(server) as codes:
-        wait(lambda: len(replicas(folder)) == 2)
+        wait(lambda: len(replicas(folder)) == 2, PATIENCE)
         first = replicas(folder)
         assert len(set(first.values())) == 2, "a CPU each: they are on two nodes"
         with server.client() as client:
             killed = next(iter(first))
             os.kill(killed, signal.SIGKILL)
-            wait(lambda: len(set(replicas(folder)) - set(first)) == 1)
+            wait(lambda: len(set(replicas(folder)) - set(first)) == 1, PATIENCE)
             wait(lambda: client.post("/detect", content=picture(70)).status_code == 200)
             answer = client.post("/detect", content=picture(80))
     if answer.status_code == 200:
@@ -150,6 +168,23 @@ def test_load_starts_a_replica_on_the_other_node_and_a_killed_one_is_replaced(
     print(Counter(codes))
     assert codes.count(200) > 5
     assert server.process.poll() is None
+
+
+@pytest.mark.proof
+def test_while_no_replica_is_there_ray_itself_says_429(server: Server, folder: Path) -> None:
+    before = set(replicas(folder))
+    for process in before:
+        os.kill(process, signal.SIGKILL)
+    time.sleep(2.5)  # until Ray knows; others take longer to start
+    with server.client() as client, ThreadPoolExecutor(100) as clients:
+        asked = [clients.submit(client.post, "/detect", content=picture(n)) for n in range(100)]
+        answers = [one.result() for one in asked]
+        full = [one for one in answers if one.status_code == 429 and one.text[:1] != "{"]
+        assert full
+        assert all(one.headers["retry-after"] == "1" for one in full)
+        assert {one.status_code for one in answers} <= {200, 429, 504}
+        wait(lambda: client.post("/detect", content=picture()).status_code == 200)
+    assert not before & set(replicas(folder))
 
 
 @contextmanager
@@ -176,16 +211,16 @@ def under_load(server: Server) -> Iterator[list[int]]:
 def test_sigterm_finishes_what_was_accepted_and_takes_nothing_more(server: Server) -> None:
     with server.client() as client, ThreadPoolExecutor(8) as clients:
         wait(lambda: client.get("/v2/health/ready").status_code == 200)
-        asked = [clients.submit(client.post, "/detect", content=picture(n)) for n in range(8)]
-        wait(lambda: inside(client) >= 3)
+        asked = [clients.submit(client.post, "/detect", content=picture(n)) for n in range(6)]
+        wait(lambda: inside(client) >= 2)
         server.process.send_signal(signal.SIGTERM)
         wait(lambda: client.get("/v2/health/ready").status_code == 503)
         assert client.get("/v2/health/live").status_code == 200
         late = client.post("/detect", content=picture())
         assert (late.status_code, late.json()["code"]) == (503, "not_ready")
         codes = [one.result().status_code for one in asked]
-    assert codes.count(200) >= 3
-    assert set(codes) <= {200, 503}, "answered, or told that it may not enter"
+    assert codes.count(200) >= 2
+    assert set(codes) <= {200, 429, 503}, "answered, or told that it may not enter"
     assert server.process.wait(60) == 0
     assert "Traceback" not in "".join(server.log)
 
@@ -196,19 +231,6 @@ def inside(client: httpx.Client) -> float:
         if line.startswith("ssd_resnet34_queue_inside "):
             return float(line.split()[1])
     raise AssertionError("no such number")
-
-
-@pytest.mark.proof
-def test_weights_that_cannot_be_used_end_the_start(folder: Path, address: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    scale = {"address": address}
-    missing = folder / "missing.onnx"
-    with running(folder, ray=scale, port=port, weights=missing, wait_for_it=False) as server:
-        assert server.process.wait(90) == 1
-    log = "".join(server.log)
-    assert "ServerError: no replica could start: " in log
-    assert "missing.onnx: no such file" in log
 
 
 def test_what_ray_does_not_do_is_refused() -> None:
