@@ -34,7 +34,7 @@ WHOLE_CROWDS: Final = 1_000_000
 """Number of the first crowded scene that is shown whole."""
 
 STUDIED: Final = (*NAMES, "kite", "kite", "boat", "bench", "tv", "car", "bus", "umbrella")
-"""Categories of ``mixed``: the weakest more often. What follows shows all alike again."""
+"""Categories of ``mixed`` and ``parks``: the weakest more often."""
 
 SHARED: Final = 4
 """Scenes that the windows of one batch come from; the next batch replaces one of them."""
@@ -47,7 +47,7 @@ PATCH_LEAST: Final = 44
 
 _NO_BOXES: Final = np.zeros((0, 4), np.float32)
 
-Kind = Literal["patches", "crops", "scenes", "mixed"]
+Kind = Literal["patches", "crops", "scenes", "mixed", "parks"]
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,14 @@ def crowd_batch(seed: int, step: int, count: int, names: Sequence[str] = NAMES) 
     return [crowd(seed, WHOLE_CROWDS + step * count + n, names) for n in range(count)]
 
 
+_WHOLE: Final = {
+    "scenes": (park_batch, scene_batch, scene_batch, scene_batch),
+    "mixed": (park_batch, crowd_batch, scene_batch, crowd_batch),
+    "parks": (park_batch, scene_batch, park_batch, crowd_batch),
+}
+"""What four steps on whole images show, by kind."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """``images`` uint8 [N, s, s, 3] BGR and what each of them teaches."""
@@ -163,18 +171,15 @@ class Batches(IterableDataset[Batch]):
         cv2.setNumThreads(1)  # the cores belong to the network
         torch.set_num_threads(1)
         step = self.first
-        names = STUDIED if self.kind == "mixed" else NAMES
+        names = STUDIED if self.kind in ("mixed", "parks") else NAMES
         while True:
             if self.kind == "patches":
                 examples = patch_batch(self.seed, step, self.count, self.size)
             elif self.kind == "crops":
                 examples = crop_batch(self.seed, step, self.count, self.size)
-            elif self.kind == "mixed" and step % 2:
-                examples = crowd_batch(self.seed, step, self.count, names)
-            elif step % 4 == 0:
-                examples = park_batch(self.seed, step, self.count, names)
             else:
-                examples = scene_batch(self.seed, step, self.count, names)
+                make = _WHOLE[self.kind][step % 4]
+                examples = make(self.seed, step, self.count, names)
             targets = [
                 Target(torch.from_numpy(example.indices), torch.zeros(1, 4))
                 if self.kind == "patches"

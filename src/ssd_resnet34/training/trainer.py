@@ -1,6 +1,6 @@
-"""A lean trainer for the embedded weights: four stages, atomic checkpoints, resume.
+"""A lean trainer for the embedded weights: five stages, atomic checkpoints, resume.
 
-    python -m ssd_resnet34.training.trainer OUT --stage patches|crops|heads|whole [--steps N]
+    python -m ssd_resnet34.training.trainer OUT --stage patches|crops|heads|whole|parks [--steps N]
                                                 [--start CHECKPOINT|embedded]
 
 ``patches`` teaches the backbone to name single objects: from random weights the multibox loss
@@ -8,7 +8,8 @@ alone learns next to nothing in its first hundreds of steps. ``crops`` trains ev
 408×408 windows at native scale. ``heads`` then freezes the backbone, nine tenths of the cost, and
 trains extra blocks and heads on whole scenes, whose large objects no crop can hold; features of
 past scenes are replayed. ``whole`` trains everything on whole scenes, every other one crowded,
-batch-norm statistics frozen. In both every fourth is a landscape in the manner of the sample.
+batch-norm statistics frozen. In both every fourth is a landscape in the manner of the sample; in
+``parks``, which is otherwise alike, every other one, for large objects.
 
 Kernels of the backbone are trained by Muon, all else by AdamW. ``--winograd`` halves the time of a
 step on CPUs without AVX-512 and needs a C++ compiler.
@@ -70,6 +71,7 @@ STAGES: Final = {
     "crops": Stage("crops", "crops", 1500, 4, 408, 4e-4),
     "heads": Stage("heads", "scenes", 300, 4, INPUT_SIZE, 5e-4, "backbone"),
     "whole": Stage("whole", "mixed", 230, 1, INPUT_SIZE, 3e-4, "statistics"),
+    "parks": Stage("parks", "parks", 400, 1, INPUT_SIZE, 3e-4, "statistics"),
 }
 
 
