@@ -1,0 +1,57 @@
+"""What README.md and CONTRIBUTING.md list by hand is what the code has."""
+
+import re
+import tomllib
+
+from manual.blocks import blocks
+from manual.tables import rooms
+
+from conftest import REPOSITORY
+from ssd_resnet34 import errors
+from ssd_resnet34.cli.main import app
+from ssd_resnet34.weights.records import RECORDS
+
+README = (REPOSITORY / "README.md").read_text("utf-8")
+
+
+def test_the_readme_names_every_extra() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = set(project["optional-dependencies"]) - {"dev", "docs"}
+    (line,) = (line for line in README.splitlines() if "with extras" in line)
+    assert set(re.findall(r"`\[(\w+)\]`", line)) == extras
+
+
+def test_the_readme_has_a_line_for_every_command() -> None:
+    lines = [
+        line
+        for block in blocks(REPOSITORY / "README.md", "README.md")
+        for line in block.text.splitlines()
+    ]
+    names = [one.name for one in app.registered_commands]
+    names += [str(one.name) for one in app.registered_groups]
+    assert len(names) > 10
+    for name in names:
+        assert any(line.startswith(f"ssd-resnet34 {name} ") for line in lines), name
+
+
+def test_the_readme_names_every_weights_record() -> None:
+    _, _, part = README.partition("## Weights")
+    for name in RECORDS:
+        assert f"`{name}`" in part or f"`{name.removeprefix('onnx-zoo-ssd')}`" in part
+        scores = {f"{score.map}" for score in RECORDS[name].scores[:1]}
+        assert all(score in part for score in scores), name
+
+
+def test_the_readme_names_every_code_of_an_image_by_itself() -> None:
+    elsewhere = {"mismatched_size", "changed_file", "store_unavailable"}  # of data sets, of batch
+    kinds = [one for one in vars(errors).values() if isinstance(one, type)]
+    codes = {one.code for one in kinds if issubclass(one, errors.ImageError)} - elsewhere
+    assert codes >= {"empty_input", "corrupt_image"}
+    assert all(f"`{code}`" in README for code in codes - {errors.ImageError.code})
+
+
+def test_the_house_in_contributing_is_the_house() -> None:
+    (house,) = blocks(REPOSITORY / "CONTRIBUTING.md", "CONTRIBUTING.md")
+    listed = re.findall(r"^  ([a-z_]+(?:/|\.py)) ", house.text, re.MULTILINE)
+    there = re.findall(r"^\| `(\w+(?:/|\.py))`", rooms(), re.MULTILINE)
+    assert [*listed, "__main__.py"] == there
