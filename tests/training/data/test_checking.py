@@ -66,7 +66,7 @@ def test_ignored_objects_and_empty_images_are_counted_apart(tmp_path: Path) -> N
     found = check(read(tmp_path, "coco"))
     assert (found.images, found.background, found.boxes, found.ignored) == (3, 1, 2, 1)
     assert found.classes == {"anvil": 0, "bell": 1, "cork": 1}
-    assert told(found.problems, "2 classes have fewer than 20 boxes", "bell 1, cork 1")
+    assert told(found.problems, "classes with fewer than 20 boxes", ": bell 1, cork 1")
 
 
 def test_what_the_reader_left_out_is_repeated(tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_images_that_occur_twice_are_found_within_and_across_sets(tmp_path: Path
     validation = made(tmp_path, 20, split="val", first=15)  # 15 to 19 again
     data.samples[3].path.write_bytes(data.samples[4].path.read_bytes())
     found = check(data, validation)
-    assert told(found.problems, "1 images occur more than once", "03.png", "04.png")
-    assert told(found.problems, "5 images of the validation are trained on", "train/15.png = ")
+    assert told(found.problems, "the same file more than once", "03.png", "04.png")
+    assert told(found.problems, "the same file in training and validation", "train/15.png = ")
     assert not found.stops
 
 
@@ -152,7 +152,7 @@ def test_the_same_files_are_found_by_all_of_their_bytes(tmp_path: Path) -> None:
         paths.append(tmp_path / str(n))
         paths[-1].write_bytes(content)
     paths += [tmp_path / "missing", tmp_path / "missing", tmp_path]
-    assert sorted(same_files(paths)) == [[0, 1, 6], [3, 4]]
+    assert sorted(same_files(paths)) == [[0, 1, 6]]
     assert same_files([]) == []
 
 

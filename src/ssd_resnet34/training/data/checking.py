@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 LOOKED_AT: Final = 2000
-"""Images that are decoded, evenly spread over a larger set: some ten seconds."""
+"""Images that are decoded, evenly spread over a larger set: some ten seconds where they are
+of COCO's size."""
 
 FEW: Final = 20
 """Boxes of a class below which it is named: too few to learn from, or to score by."""
@@ -110,7 +111,7 @@ def check(
     rare = [f"{label} {number}" for label, number in counts.items() if 0 < number < FEW]
     if rare:
         problems.append(
-            f"{len(rare)} classes have fewer than {FEW} boxes and are hardly learnt: {some(rare)}"
+            f"classes with fewer than {FEW} boxes, which are hardly learnt: {some(rare)}"
         )
     if validation is not None:
         problems += [f"validation: {text}" for text in validation.warnings]
@@ -214,19 +215,18 @@ def _twice(data_set: DataSet, validation: DataSet | None) -> list[str]:
             across.append(f"{own[mine[0]]} = {other[theirs]}")
     made = []
     if within:
-        made.append(
-            f"{len(within):,} images occur more than once and count as often: {some(within)}"
-        )
+        made.append(f"the same file more than once, shown as often: {some(within)}")
     if across:
         made.append(
-            f"{len(across):,} images of the validation are trained on, so that its numbers are too "
-            f"good; take them out of one of the sets: {some(across)}"
+            f"the same file in training and validation, which makes its scores too good; take it "
+            f"out of one of them: {some(across)}"
         )
     return made
 
 
 def same_files(paths: Sequence[Path]) -> list[list[int]]:
-    """Positions of files with the same bytes, in groups. What cannot be read is the same as none.
+    """Positions of files with the same bytes, in groups. An empty file, or one that cannot be read,
+    is the same as none.
 
     Only what agrees in its length, and then in its beginning, is read to the end.
     """
@@ -251,7 +251,9 @@ def _divided(
 def _length(path: Path) -> int:
     if not os.path.isfile(path):  # a pipe would wait for its writer
         raise OSError
-    return os.path.getsize(path)
+    if not (length := os.path.getsize(path)):
+        raise OSError  # refused as such, and the same as nothing
+    return length
 
 
 def _beginning(path: Path) -> bytes:
