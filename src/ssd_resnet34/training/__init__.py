@@ -1,1 +1,1 @@
-"""Training (extra ``[train]``): rendered scenes, the multibox loss, a lean resumable trainer."""
+"""Training (extra ``[train]``): people's data, fitting, rendered scenes, a lean trainer for them."""
