@@ -123,6 +123,20 @@ def test_a_client_is_strictly_typed_against_the_installed_package(
         run(sys.executable, "-m", "mypy", *options, wrong, cwd=tmp_path)
 
 
+def test_the_distribution_with_the_names_of_the_zoo_is_one_of_its_own(
+    installed: Path, tmp_path: Path
+) -> None:
+    source = REPOSITORY / "compat" / "furiosa"
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, source)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        names = opened.namelist()
+    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"furiosa"}
+    assert "furiosa/__init__.py" not in names  # a namespace that others may share
+    run(installed, "-m", "pip", "install", "--quiet", "--no-deps", wheel)
+    assert "SSDResNet34" in run(installed.with_name("furiosa-models"), "list")
+
+
 @pytest.mark.proof
 def test_an_empty_environment_gets_all_it_needs_from_the_index(
     built: Built, tmp_path: Path
