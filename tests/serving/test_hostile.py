@@ -81,6 +81,11 @@ def send(server: Server, detector: Detector) -> Iterator[Callable[..., Verdict]]
         def sent(data: bytes, **headers: str) -> Verdict:
             answer = client.post("/detect", content=data, headers=headers)
             body = answer.json()
+            if not headers:
+                form = client.post("/detect", files={"image": ("", data)})
+                assert form.status_code == answer.status_code
+                assert form.json().get("detections") == body.get("detections")
+                assert form.json().get("code") == body.get("code")
             if answer.status_code != 200:
                 assert set(body) == {"error", "code"}
             assert client.get("/v2/health/live").json() == {"live": True}
