@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from ..errors import MissingExtra, UsageError
+from ..runtime.cpu import available_threads
 from .detect import SOME_REFUSED
 from .terminal import complain, printable, progress
 from .train_report import Shown, describe, show
@@ -144,6 +145,8 @@ def train(
     Ctrl-C and SIGTERM end a run after a checkpoint; --resume goes on.
     """
     try:
+        import torch
+
         from ..training.data.augmentation import Augmentation
         from ..training.fitting import Recipe
         from ..training.fitting import train as run
@@ -181,6 +184,8 @@ def train(
         if judged is None and not no_val:
             complain("no --val, so no scores: the last epoch is kept", "note")
     keep_memory()
+    if "RANK" not in os.environ:  # several processes share the cores as their launcher says
+        torch.set_num_threads(available_threads())
     with Shown.on_stderr(0 if judged is None else len(judged.samples), quiet=quiet) as shown:
         trained = run(
             learned,
