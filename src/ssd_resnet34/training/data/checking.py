@@ -218,8 +218,8 @@ def _twice(data_set: DataSet, validation: DataSet | None) -> list[str]:
         made.append(f"the same file more than once, shown as often: {some(within)}")
     if across:
         made.append(
-            f"the same file in training and validation, which makes its scores too good; take it "
-            f"out of one of them: {some(across)}"
+            "images of the validation are trained on, which makes its scores too good; take them "
+            f"out of one of the sets: {some(across)}"
         )
     return made
 
