@@ -140,7 +140,7 @@ def test_random_bytes_are_refused_with_our_error(data: bytes) -> None:
         artifact.load(data)
 
 
-@pytest.mark.parametrize("missing", ["missing.onnx", ""])
+@pytest.mark.parametrize("missing", ["missing.onnx", "", "nul\0"])
 def test_unreadable_paths_are_named(missing: str, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="cannot be read"):
         artifact.load(tmp_path / missing)
@@ -189,7 +189,7 @@ def test_local_functions_are_refused_as_they_may_have_no_end() -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ArtifactError, match="not a file"):
+    with pytest.raises(ArtifactError, match="not a regular file"):
         artifact.load(tmp_path / "pipe")
 
 

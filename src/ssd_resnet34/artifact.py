@@ -51,7 +51,7 @@ def load(source: bytes | str | PathLike[str], name: str = "the model") -> "onnx.
     import onnx
     from google.protobuf.message import DecodeError
 
-    data, name = _bytes_of(source, name)
+    data, name = bytes_of(source, name)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
@@ -74,6 +74,39 @@ def load(source: bytes | str | PathLike[str], name: str = "the model") -> "onnx.
             "inline them (onnx.inliner.inline_local_functions) and save it again"
         )
     return model
+
+
+def bytes_of(source: bytes | str | PathLike[str], name: str = "the model") -> tuple[bytes, str]:
+    """The bytes of a model, and its name for messages: of a path the path, else ``name``.
+
+    Raises:
+        ArtifactError: a path that is no file or cannot be read; empty, or too large.
+    """
+    if isinstance(source, bytes):
+        data = source
+        size = len(data)
+    else:
+        path = Path(source)
+        name = str(path)
+        try:
+            if path.exists() and not path.is_file():  # a pipe or device may never end
+                raise ArtifactError(
+                    f"{name}: cannot be read (not a regular file); give the path of an ONNX file"
+                )
+            size = path.stat().st_size
+            data = b"" if size > MAX_BYTES else path.read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ArtifactError(
+                f"{name}: cannot be read ({reason}); give the path of an ONNX file"
+            ) from error
+    if size > MAX_BYTES:
+        raise ArtifactError(
+            f"{name}: {size:,} bytes, the limit is {MAX_BYTES:,}; this network has 80 million"
+        )
+    if not data:
+        raise ArtifactError(f"{name}: empty, not an ONNX model; fetch or export it again")
+    return data, name
 
 
 def serialize(model: "onnx.ModelProto") -> bytes:
@@ -226,31 +259,6 @@ def _check_value(
             f"contract says float32 [N, {', '.join(map(str, wanted))}]: wrong number of classes, "
             f"or another network; {_heads_mend(model)}"
         )
-
-
-def _bytes_of(source: bytes | str | PathLike[str], name: str) -> tuple[bytes, str]:
-    if isinstance(source, bytes):
-        data = source
-        size = len(data)
-    else:
-        path = Path(source)
-        name = str(path)
-        try:
-            if path.exists() and not path.is_file():  # a pipe or device may never end
-                raise ArtifactError(f"{name}: cannot be read (not a file); give an ONNX file")
-            size = path.stat().st_size
-            data = b"" if size > MAX_BYTES else path.read_bytes()
-        except OSError as error:
-            raise ArtifactError(
-                f"{name}: cannot be read ({error.strerror}); give the path of an ONNX file"
-            ) from error
-    if size > MAX_BYTES:
-        raise ArtifactError(
-            f"{name}: {size:,} bytes, the limit is {MAX_BYTES:,}; this network has 80 million"
-        )
-    if not data:
-        raise ArtifactError(f"{name}: empty, not an ONNX model; fetch or export it again")
-    return data, name
 
 
 def _tensors(message: Any) -> Iterator[Any]:

@@ -4,12 +4,11 @@ import hashlib
 import json
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any, Final
 
 from .. import artifact
 from ..contract import Contract
-from ..errors import ArtifactError, UsageError
+from ..errors import UsageError
 from .cache import Cache
 from .precision import ArtifactPrecision
 
@@ -62,28 +61,11 @@ def open_artifact(model: Any, cache: Cache) -> OpenedArtifact:
 def _bytes_of(model: Any) -> bytes:
     if hasattr(model, "enf"):
         model = model.enf
-    if isinstance(model, bytes):
-        return model
     if isinstance(model, bytearray | memoryview):
-        return bytes(model)
-    if isinstance(model, str | PathLike):
-        return _read(Path(model))
+        model = bytes(model)
+    if isinstance(model, bytes | str | PathLike):
+        return artifact.bytes_of(model)[0]
     raise UsageError(
         f"model: expected an artifact's bytes, its path, or an SSDResNet34; found "
         f"{type(model).__name__}"
     )
-
-
-def _read(path: Path) -> bytes:
-    mend = "give the path of an artifact, such as a saved SSDResNet34(weights).enf"
-    try:
-        if path.exists() and not path.is_file():
-            raise ArtifactError(f"{path}: not a regular file; {mend}")
-        size = path.stat().st_size
-        if size > artifact.MAX_BYTES:
-            raise ArtifactError(
-                f"{path}: {size:,} bytes, the limit is {artifact.MAX_BYTES:,}; {mend}"
-            )
-        return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ArtifactError(f"{path}: cannot be read ({error}); {mend}") from error
