@@ -78,7 +78,8 @@ def decoded(sample: Sample, limits: Limits = DEFAULT_LIMITS) -> Image:
 class Examples:
     """Augmented images of a data set, each a function of the seed, the epoch and its number.
 
-    Copies in worker processes share the list of what was refused, in memory.
+    Copies in worker processes share the list of what was refused, in memory. Several processes of
+    one run each have their own list, of what they were to show.
 
     Args:
         size: side of the network's input, pixels.
