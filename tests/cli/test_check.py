@@ -15,6 +15,7 @@ from command import Run
 from fake_engine import FakeEngine, FakeRunner
 from ssd_resnet34.cli import check
 from ssd_resnet34.errors import SessionError
+from ssd_resnet34.evaluation.agreement import TOLERANCES
 from ssd_resnet34.runtime.engines import CompileRequest, describe
 
 Picture = Callable[..., Path]
@@ -198,3 +199,11 @@ def test_the_reference_must_run(
     result = run("check", picture(), "-w", weights)
     assert result.code == 1
     assert "lost its way" in result.err
+
+
+def test_the_help_tells_the_tolerances_in_use() -> None:
+    said = " ".join((check.check.__doc__ or "").split())
+    assert f"fp32 heads within {TOLERANCES['fp32'].heads:g} and 99 % of the detections" in said
+    assert TOLERANCES["fp32"].share == 0.99
+    for precision in ("bf16", "int8"):
+        assert f"{precision} {TOLERANCES[precision].share:.0%}".replace("%", " %") in said

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from ..detector import DEFAULT_SCORE_THRESHOLD
 from ..errors import ImageError, SSDResNet34Error
 from ..evaluation.agreement import NOTHING, TOLERANCES, compare, head_difference
 from ..model import SSDResNet34
@@ -33,7 +34,9 @@ REFERENCE: Final = ("onnxruntime", "fp32")
 def check(
     images: Inputs,
     weights: Weights = "embedded",
-    threshold: Annotated[float, typer.Option("--threshold", "-t", min=0, max=1)] = 0.3,
+    threshold: Annotated[
+        float, typer.Option("--threshold", "-t", min=0, max=1)
+    ] = DEFAULT_SCORE_THRESHOLD,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,

@@ -17,11 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-
-def printable(text: str) -> str:
-    """``text`` with undecodable bytes and control characters shown as escapes."""
-    shown = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+from ..vision.images import printable as printable  # the commands take it from here
 
 
 def complain(message: str, kind: str = "error") -> None:

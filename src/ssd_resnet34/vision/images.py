@@ -156,7 +156,7 @@ def decode(
 
 
 def printable(name: str) -> str:
-    """``name`` on one line and in UTF-8, whatever bytes the file system holds."""
+    """``name`` on one line and in UTF-8: undecodable bytes and control characters as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
