@@ -51,7 +51,8 @@ def layout_priors(size: int, maps: Sequence[tuple[int, int]]) -> Tensor:
     return torch.cat(rows)
 
 
-def _corners(boxes: Tensor) -> Tensor:
+def corners_of(boxes: Tensor) -> Tensor:
+    """(n, 4) centre, size -> (n, 4) left, top, right, bottom."""
     return torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
 
 
@@ -94,7 +95,7 @@ def match(priors: Tensor, boxes: Tensor, indices: Tensor, ignored: Tensor) -> Ta
     """
     classes = torch.full((len(priors),), BACKGROUND, dtype=torch.int64)
     offsets = torch.zeros(len(priors), 4)
-    corners = _corners(priors)
+    corners = corners_of(priors)
     if len(ignored):
         classes[pairwise_iou(corners, ignored).amax(1) > NEGATIVE_IOU - 0.1] = IGNORED
     if len(boxes) == 0:

@@ -126,6 +126,26 @@ def test_an_example_teaches_its_objects_and_says_what_its_source_does_not_label(
     assert found.unknown == {1}
 
 
+def test_small_priors_inside_a_large_crowd_are_no_background() -> None:
+    table = torch.tensor(
+        [
+            [50.0, 50.0, 40.0, 40.0],  # within the crowd: an IoU of 0.02 with it
+            [200.0, 150.0, 40.0, 40.0],  # half in it
+            [280.0, 280.0, 20.0, 20.0],  # outside
+            [150.0, 100.0, 60.0, 60.0],  # within it, and an object's own
+        ]
+    )
+    example = Example(
+        image=np.zeros((300, 300, 3), np.uint8),
+        boxes=np.array([[120, 70, 180, 130]], np.float32),
+        indices=np.array([2]),
+        ignored=np.array([[0, 0, 200, 300]], np.float32),
+        unknown=frozenset(),
+        source=Path("a.png"),
+    )
+    assert target_of(example, table).classes.tolist() == [-1, 0, 0, 2]
+
+
 # ---------------------------------------------------------------- truth and output
 
 

@@ -1,6 +1,7 @@
 """Where priors lie in a training input, and what an example's boxes make of them."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from ...contract import INPUT_SIZE, LEVELS
 from ...vision.priors import anchor_sizes
 from ..data.example import Example
-from ..multibox import Target, layout_priors, match
+from ..multibox import BACKGROUND, IGNORED, Target, corners_of, layout_priors, match
 from .recipe import Recipe
 
 
@@ -48,12 +49,31 @@ def priors_for(module: nn.Module, recipe: Recipe) -> Tensor:
     return place(recipe.size, maps_of(heads))
 
 
+INSIDE: Final = 0.7
+"""Share of a prior's area inside a region to ignore, above which it is no background either.
+
+Detectron's threshold for crowds (Girshick et al., 2018). A small prior in a large crowd overlaps it
+by little IoU, and yet shows nothing but objects.
+"""
+
+
 def target_of(example: Example, priors: Tensor) -> Target:
     """What the example teaches each prior."""
+    ignored = torch.from_numpy(example.ignored)
     target = match(
-        priors,
-        torch.from_numpy(example.boxes),
-        torch.from_numpy(example.indices),
-        torch.from_numpy(example.ignored),
+        priors, torch.from_numpy(example.boxes), torch.from_numpy(example.indices), ignored
     )
-    return Target(target.classes, target.offsets, example.unknown)
+    inside = share_inside(priors, ignored) > INSIDE
+    classes = target.classes.masked_fill(inside & (target.classes == BACKGROUND), IGNORED)
+    return Target(classes, target.offsets, example.unknown)
+
+
+def share_inside(priors: Tensor, regions: Tensor) -> Tensor:
+    """The largest share of each prior (n, 4; cx, cy, w, h) that lies in one of the regions
+    (m, 4; left, top, right, bottom): (n,) 0..1."""
+    if not len(regions):
+        return torch.zeros(len(priors))
+    corners = corners_of(priors)[:, None]
+    low = torch.maximum(corners[..., :2], regions[None, :, :2])
+    high = torch.minimum(corners[..., 2:], regions[None, :, 2:])
+    return ((high - low).clamp(min=0).prod(2) / priors[:, None, 2:].prod(2)).amax(1)
