@@ -1,6 +1,6 @@
 # The server, with nothing that builds it.
 #   docker build -t ssd-resnet34 .
-#   docker run --rm -p 8000:8000 -e SSD_RESNET34_TOKEN=secret ssd-resnet34
+#   docker run --rm -p 8000:8000 -e SSD_RESNET34_TOKEN=a-long-random-token ssd-resnet34
 FROM python:3.11-slim-bookworm AS build
 
 WORKDIR /source

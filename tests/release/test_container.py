@@ -11,6 +11,9 @@ import pytest
 from conftest import REPOSITORY
 from documentation.reader import write_network
 from running_server import running
+from ssd_resnet34.serving.server import Settings
+from ssd_resnet34.serving.tasks import WorkerConfig
+from ssd_resnet34.vision.images import Limits
 
 DOCKERFILE = REPOSITORY / "Dockerfile"
 
@@ -72,3 +75,10 @@ def test_its_command_asks_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     done = subprocess.run([tool, *words[1:]], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "token" in done.stderr
+
+
+def test_the_token_in_the_examples_is_one_that_the_server_takes() -> None:
+    worker = WorkerConfig("embedded", "auto", "cpu", "auto", None, Limits())
+    for page in (DOCKERFILE, REPOSITORY / "docs" / "platforms.md"):
+        (token,) = re.findall(r"-e SSD_RESNET34_TOKEN=(\S+)", page.read_text("utf-8"))
+        assert Settings(worker, host="0.0.0.0", token=token).token == token

@@ -142,9 +142,10 @@ def test_an_empty_environment_gets_all_it_needs_from_the_index(
     built: Built, tmp_path: Path
 ) -> None:
     constraints = ("--constraint", REPOSITORY / "constraints.txt")
-    python = environment(tmp_path / "empty", *constraints, built.wheel)
+    python = environment(tmp_path / "empty", *constraints, f"{built.wheel}[serve]")
     command = python.with_name("ssd-resnet34")
     assert "int8" in run(command, "info")
+    run(python, "-c", "import ssd_resnet34.serving.server")
     assert "traffic light" in run(command, "detect", SAMPLE, "--json", "-q")
     code = "import sys, ssd_resnet34 as s; print(s.load()(sys.argv[1]).labels)"
     assert "car" in run(python, "-c", code, SAMPLE)
