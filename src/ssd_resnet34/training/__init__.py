@@ -1,1 +1,1 @@
-"""Training (extra ``[train]``): people's data, fitting, rendered scenes, a lean trainer for them."""
+"""Training (extra ``[train]``): people's data, fitting; rendered scenes and their lean trainer."""
