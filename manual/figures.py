@@ -82,7 +82,7 @@ def nms_modes() -> str:
         ]
         parts.append(polyline(points, colour))
     parts.append(text(90, 60, "mlperf: deleted from 0.816 to 1.414", RED))
-    parts.append(text(330, 258, "exact: 0 from the corner on", BLUE))
+    parts.append(text(305, 258, "exact: 0 from the corner on", BLUE))
     parts.append(
         text(left + 70, top + height + 40, "gap between the squares in both axes, in sides")
     )

@@ -60,6 +60,8 @@ def test_the_reference_has_the_public_names_with_their_docstrings(site: Path) ->
     for name in ("load", "Detector", "SSDResNet34", "Detections", "Contract", "create"):
         assert re.search(rf'id="ssd_resnet34\.[a-z_.]*{name}"', page), name
     assert "A ready detector" in page
+    assert "<code>ssd_resnet34.session.create</code>" in page
+    assert not re.search(r":(func|class|meth):", page)
 
 
 def test_every_page_is_in_the_navigation() -> None:
