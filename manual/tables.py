@@ -17,7 +17,7 @@ from ssd_resnet34.runtime.engines import ENTRY_POINTS
 from ssd_resnet34.serving.limits import ServerLimits
 from ssd_resnet34.vision.images import DEFAULT_LIMITS
 from ssd_resnet34.vision.postprocess import rules
-from ssd_resnet34.weights.records import RECORDS
+from ssd_resnet34.weights.records import RECORDS, Record
 from ssd_resnet34.weights.store import CACHE_VARIABLE, OFFLINE_VARIABLE
 
 MEBI: Final = 1 << 20
@@ -117,21 +117,21 @@ def selection() -> str:
 
 def records() -> str:
     """The weight records."""
+
+    def sha256(record: Record) -> str:
+        if record.sha256:
+            return f"`{record.sha256[:8]}…`"
+        return "you give it" if record.urls else "–"
+
     return table(
-        ("name", "file", "lineage", "kind", "bytes", "mAP, and by whom", "sha256"),
+        ("name", "file", "kind", "mAP, and by whom", "sha256"),
         (
             (
                 f"`{record.name}`",
                 f"`{record.file}`",
-                record.lineage,
-                record.precision,
-                f"{record.size:,}" if record.size else "–",
+                f"{record.lineage}, {record.precision}",
                 "; ".join(f"{score.map} ({score.by})" for score in record.scores) or "–",
-                f"`{record.sha256}`"
-                if record.sha256
-                else "–"
-                if not record.urls
-                else "you give it",
+                sha256(record),
             )
             for record in RECORDS.values()
         ),
