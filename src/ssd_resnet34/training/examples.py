@@ -33,7 +33,13 @@ CROWD_SIDES: Final = (24, 330)
 WHOLE_CROWDS: Final = 1_000_000
 """Number of the first crowded scene that is shown whole."""
 
-STUDIED: Final = (*NAMES, "kite", "kite", "boat", "bench", "tv", "car", "bus", "umbrella")
+STUDIED: Final = (
+    *NAMES,
+    *("kite",) * 4,
+    *("bus",) * 3,
+    *("umbrella",) * 2,
+    *("boat", "bench", "tv", "car"),
+)
 """Categories of ``mixed`` and ``parks``: the weakest more often."""
 
 SHARED: Final = 4

@@ -22,7 +22,7 @@ from ssd_resnet34.training.scenes import NAMES, Scene, cast_shadow, find_place, 
 STREAM = 3
 """First number of every seed; training scenes begin with 1 or 2."""
 
-SIDES = (60, 520)
+SIDES = (60, 680)
 """Longest side of an object, pixels of the 1600×1200 picture."""
 
 _ON_POSTS = frozenset({"clock", "stop sign", "traffic light"})
