@@ -61,6 +61,7 @@ def address(folder: Path) -> Iterator[str]:
     before = dict(os.environ)
     os.environ.update(environment(folder, SECONDS))
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", OMP_NUM_THREADS="1")
+    os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "60"
     made = simulated.Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False},

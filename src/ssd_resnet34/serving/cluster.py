@@ -181,6 +181,9 @@ def run(
         raise UsageError("port: 0; over Ray, give a number")
     serve, config = _ray_serve()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A cluster that is started here takes this over. Five seconds, Ray's own, are too few for a
+    # proxy on a busy machine: it is killed before it listens.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if scale.address == "local":  # before Ray is started, which takes a while
         server.listen(settings.host, settings.port).close()
@@ -219,7 +222,8 @@ def _open(ray: Any, serve: Any, config: Any, settings: Settings) -> None:
         place = server.joined(settings.host, settings.port)
         raise ServerError(
             f"{place}: Ray's proxy cannot listen there, at the head of the cluster "
-            f"({_last_line([str(error)])}); choose another --port"
+            f"({_last_line([str(error)])}); choose another --port, or, if the machine is busy, "
+            "start the cluster with RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S=60"
         ) from error
 
 
