@@ -147,10 +147,15 @@ def crowd_batch(seed: int, step: int, count: int, names: Sequence[str] = NAMES) 
     return [crowd(seed, WHOLE_CROWDS + step * count + n, names) for n in range(count)]
 
 
+def odd_park_batch(seed: int, step: int, count: int, names: Sequence[str]) -> list[Example]:
+    """Landscapes with what is rare and mistaken: the foil kite, striped as an umbrella is."""
+    return park_batch(seed, step, count, (*names, *("foil kite",) * 5))
+
+
 _WHOLE: Final = {
     "scenes": (park_batch, scene_batch, scene_batch, scene_batch),
     "mixed": (park_batch, crowd_batch, scene_batch, crowd_batch),
-    "parks": (park_batch, scene_batch, park_batch, crowd_batch),
+    "parks": (odd_park_batch, scene_batch, odd_park_batch, crowd_batch),
 }
 """What four steps on whole images show, by kind."""
 

@@ -16,6 +16,7 @@ from ssd_resnet34.contract import INPUT_SIZE
 from ssd_resnet34.training.camera import photographed
 from ssd_resnet34.training.canvas import Canvas, Image
 from ssd_resnet34.training.landscape import HEIGHT, WIDTH, landscape
+from ssd_resnet34.training.objects import category
 from ssd_resnet34.training.sample import post
 from ssd_resnet34.training.scenes import NAMES, Scene, cast_shadow, find_place, object_sprite
 
@@ -33,7 +34,10 @@ _SQUEEZE = HEIGHT / WIDTH
 
 
 def park_scene(seed: int, number: int, names: Sequence[str] = NAMES) -> Scene:
-    """A scene of 1200×1200 pixels; a pure function of its arguments."""
+    """A scene of 1200×1200 pixels; a pure function of its arguments.
+
+    ``names``: categories and variants, drawn from alike.
+    """
     rng = np.random.Generator(np.random.PCG64((STREAM, seed, number)))
     canvas = Canvas(_ground(rng, _landscape(seed, number // _SERVES)))
     labels: list[str] = []
@@ -52,7 +56,7 @@ def park_scene(seed: int, number: int, names: Sequence[str] = NAMES) -> Scene:
         if rng.random() < 0.6:
             cast_shadow(rng, canvas, sprite, x, y)
         canvas.paint(sprite, x, y, is_object=True)
-        labels.append(name)
+        labels.append(category(name))
     image = canvas.image if rng.random() < 0.5 else photographed(rng, canvas.image)
     visible = np.asarray(canvas.seen, np.float64) / np.asarray(canvas.areas, np.float64)
     return Scene(

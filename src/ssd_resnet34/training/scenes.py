@@ -27,7 +27,7 @@ from ssd_resnet34.training.canvas import (
     solid,
 )
 from ssd_resnet34.training.distractors import distractor
-from ssd_resnet34.training.objects import DRAWERS
+from ssd_resnet34.training.objects import DRAWERS, drawer
 
 NAMES = tuple(sorted(DRAWERS))
 NEVER_MIRRORED = frozenset({"stop sign", "clock"})
@@ -114,7 +114,7 @@ def _blurred(rng: np.random.Generator, sprite: Image) -> Image:
 def object_sprite(rng: np.random.Generator, name: str, side: float) -> Image:
     """Draw one object whose solid part is ``side`` pixels along its longer side."""
     drawn = round(min(max(side, _SMALLEST_DRAWING), _LARGEST_DRAWING))
-    sprite = premultiplied(DRAWERS[name](rng, drawn))
+    sprite = premultiplied(drawer(name)(rng, drawn))
     hue = rng.normal(0, 3 if name in TRUE_COLOURED else 8)
     gain = float(np.exp(np.clip(rng.normal(0, 0.17), -0.45, 0.35)))
     sprite = recoloured(sprite, hue, gain, rng.uniform(-18, 18))

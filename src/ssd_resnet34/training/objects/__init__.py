@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .play import draw_kite, draw_sports_ball
+from .play import draw_foil_kite, draw_kite, draw_sports_ball
 from .street import draw_bench, draw_stop_sign, draw_traffic_light, draw_umbrella
 from .things import draw_clock, draw_orange, draw_tv
 from .vehicles import draw_boat, draw_bus, draw_car
@@ -34,4 +34,18 @@ DRAWERS: dict[str, Drawer] = {
     "clock": draw_clock,
 }
 
-__all__ = ["DRAWERS", "Drawer"]
+VARIANTS: dict[str, tuple[str, Drawer]] = {"foil kite": ("kite", draw_foil_kite)}
+"""Drawings that their category shows rarely, by a name of their own: category and drawer."""
+
+
+def drawer(name: str) -> Drawer:
+    """Of a category, or of a variant alone."""
+    return VARIANTS[name][1] if name in VARIANTS else DRAWERS[name]
+
+
+def category(name: str) -> str:
+    """Of a variant: what it is one of; a category is its own."""
+    return VARIANTS[name][0] if name in VARIANTS else name
+
+
+__all__ = ["DRAWERS", "VARIANTS", "Drawer", "category", "drawer"]

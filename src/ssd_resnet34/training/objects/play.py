@@ -260,7 +260,7 @@ def _delta_kite(rng: np.random.Generator, size: int) -> Image:
     return canvas.finish(rng)
 
 
-def _foil_kite(rng: np.random.Generator, size: int) -> Image:
+def draw_foil_kite(rng: np.random.Generator, size: int) -> Image:
     """Inflated arc kite with lines running down to one point."""
     canvas = Canvas(size, 104, 88)
     cells = int(rng.integers(6, 11))
@@ -286,4 +286,4 @@ def draw_kite(rng: np.random.Generator, size: int) -> Image:
     kind = rng.uniform()
     if kind < 0.55:
         return _diamond_kite(rng, size)
-    return _delta_kite(rng, size) if kind < 0.85 else _foil_kite(rng, size)
+    return _delta_kite(rng, size) if kind < 0.85 else draw_foil_kite(rng, size)
