@@ -1,9 +1,9 @@
 """From a checkpoint to the embedded weights: score bias, fp16 safetensors, activation ranges.
 
-    python -m ssd_resnet34.training.publish CHECKPOINT [--scenes 32] [--method min-max]
+    python -m ssd_resnet34.training.publish CHECKPOINT [--scenes 32] [--bias B] [--method min-max]
 
 Bias and ranges are of pictures of the training streams, far from those that were trained on; the
-held-out scenes and the sample are not looked at.
+held-out scenes and the sample are not looked at. --bias takes another than the best of these.
 """
 
 import argparse
@@ -37,10 +37,11 @@ FIRST_SCENE: Final = 10_000_000
 """Number of the first scene in each training stream that is used here; no run trains so long."""
 
 
-def publish(checkpoint: Path, scenes: int, method: Method) -> None:
+def publish(checkpoint: Path, scenes: int, method: Method, chosen: float | None = None) -> None:
     """Write ``weights/embedded``: the weights, then the ranges of their canonical graph."""
     arrays = state_of(checkpoint)
-    bias, scores = best_bias(_seen(arrays, scenes))
+    best, scores = best_bias(_seen(arrays, scenes))
+    bias = best if chosen is None else chosen
     for one, score in scores.items():
         print(f"background bias {one:+.2f}: F1 {score:.3f}{' *' if one == bias else ''}")
     folder = embedded.folder()
@@ -98,9 +99,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--scenes", type=int, default=32)
+    parser.add_argument("--bias", type=float, help="default: the one with the best F1")
     parser.add_argument("--method", choices=METHODS, default="min-max")
     arguments = parser.parse_args()
-    publish(arguments.checkpoint, arguments.scenes, arguments.method)
+    publish(arguments.checkpoint, arguments.scenes, arguments.method, arguments.bias)
 
 
 if __name__ == "__main__":
