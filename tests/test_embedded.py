@@ -12,9 +12,9 @@ from ssd_resnet34.contract import COCO
 from ssd_resnet34.evaluation.agreement import match
 from ssd_resnet34.weights import embedded
 
-FOUND_AT_LEAST = 9
-"""Objects of the sample's twelve that must be found; the model card has the exact number, which
-int8 and other CPUs may move by one."""
+OBJECTS = 12
+"""In the sample picture. All are found and nothing else is reported, in each precision; the lowest
+score is 0.03 over the threshold, so that another CPU's int8 may lose one."""
 
 
 @pytest.fixture(scope="module")
@@ -50,4 +50,5 @@ def test_the_sample_is_seen_without_any_download(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SSD_RESNET34_OFFLINE", "1")
     with ssd_resnet34.load() as detector:
         found = detector(SAMPLES / "scene.png")
-    assert len(match(truth(), found)) >= FOUND_AT_LEAST
+    assert len(match(truth(), found)) >= OBJECTS - 1
+    assert len(found) <= OBJECTS
