@@ -79,7 +79,6 @@ PARTS: Final = (
         "int8 against the same file in ONNX Runtime; stages, a stream, peers, starts, memory",
         (
             *("ssd_resnet34", "bench", "--quiet", "--peers", "--start", "--rates"),
-            *("--images", "samples/scene.png"),
             *("--configs", "openvino:int8,onnxruntime:int8"),
             *("--baseline", "openvino:int8"),
         ),

@@ -51,7 +51,7 @@ def test_every_stage_of_every_image_is_timed_and_so_is_the_stream(detector: Dete
     assert images == stages.network_runs(3)
 
 
-def test_the_images_that_fill_the_stream_are_no_part_of_its_rate(
+def test_filling_and_emptying_the_stream_are_part_of_its_rate(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock()
@@ -65,8 +65,9 @@ def test_the_images_that_fill_the_stream_are_no_part_of_its_rate(
         monkeypatch.setattr(detector, "stream", stream)
         monkeypatch.setattr(stages, "_one", lambda *_: (1.0, 1.0, 2.0, 1.0))
         found = stages.measure(detector, [picture()], 3, clock=clock)
-    assert found.stream == pytest.approx(1 / 3)
-    assert found.overlap.median == pytest.approx(2 / 3)  # of 1 / network time
+    mean = (2 * 100 + 14 * 3) / 16
+    assert found.stream == pytest.approx(1 / mean)
+    assert found.overlap.median == pytest.approx(2 / mean)  # of 1 / network time
     assert found.around.median == pytest.approx(5 / 2)
 
 
@@ -92,7 +93,7 @@ def test_the_two_sides_of_a_pair_alternate_and_pictures_come_in_turn(
     monkeypatch.setattr(detector, "stream", watched_stream)
     pictures = [picture(10), picture(200)]
     stages.measure(detector, pictures, 2)
-    block, whole = ["one"] * stages.BLOCK, ["stream"] * (1 + stages.BLOCK)
+    block, whole = ["one"] * stages.BLOCK, ["stream"] * stages.STREAMED
     assert [kind for kind, _ in seen] == ["one", *block, *whole, *whole, *block]
     assert [data for _, data in seen] == [pictures[n % 2] for n in range(len(seen))]
 

@@ -17,7 +17,11 @@ ON_DEVICE: Final = ("decode", "device")
 """Of a session that has the whole road: there the other three are one."""
 
 BLOCK: Final = 2
-"""Images, for each stream, that one side of a pair takes."""
+"""Images one by one that a pair takes."""
+
+STREAMED: Final = 8
+"""Images for each place of the stream's batches that a pair takes: so many that the beginning and
+the end, where stages cannot overlap, are of little weight."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Stages:
         whole: their sum.
         around: whole / network (or device) of the same image: 1 were there nothing else.
         serial: images a second, one after another.
-        stream: images a second of ``Detector.stream`` once it runs, its first image left out.
+        stream: images a second of a ``Detector.stream`` over :data:`STREAMED` images for each place
+            of its batches, from its beginning to its end.
         overlap: stream throughput × network (or device) time, in pairs of neighbouring blocks: 1
             where all other stages vanish behind it; more where a stream's batches are faster.
     """
@@ -44,7 +49,7 @@ class Stages:
 
 def network_runs(pairs: int, at_once: int = 1) -> int:
     """Images that :func:`measure` runs, for a progress bar; ``at_once``: streams × batch."""
-    return pairs * (BLOCK + at_once * (1 + BLOCK)) + 1
+    return pairs * (BLOCK + at_once * STREAMED) + 1
 
 
 def measure(
@@ -60,7 +65,8 @@ def measure(
     Args:
         detector: the model, session and options to measure.
         pictures: encoded images, at least one, that decoding accepts.
-        pairs: blocks of each of the two; a block of the stages is :data:`BLOCK` images.
+        pairs: blocks of each of the two: of the stages :data:`BLOCK` images, of the stream
+            :data:`STREAMED` for each place of its batches.
 
     Raises:
         ImageError, SessionError: a picture is refused, the engine fails.
@@ -84,14 +90,13 @@ def measure(
         return sum(sample[network] for sample in found) / BLOCK
 
     def stream() -> float:
-        # The first images, a batch for each stream, fill the pipeline; from then on it is in its
-        # stride.
-        count = at_once * (1 + BLOCK)
-        ends = []
+        # As a whole: results come in order, while any of the first images may have the network
+        # first, so that the time between two of them says little.
+        count, began = at_once * STREAMED, clock()
         for _ in detector.stream(islice(endless, count)):
-            ends.append(clock())
+            ended = clock()
             on_image()
-        gaps.append((ends[-1] - ends[at_once - 1]) / (count - at_once))
+        gaps.append((ended - began) / count)
         return gaps[-1]
 
     for number in range(pairs):
