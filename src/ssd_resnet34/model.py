@@ -1,7 +1,9 @@
 """``SSDResNet34``: one set of weights as source, compiled artifact, and the two ends around it."""
 
+import ctypes
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
@@ -152,6 +154,8 @@ class SSDResNet34:
             source = self._given if "_given" in vars(self) else None
             found = quantization.quantize(source or weights.load(self.weights), ranges)
             store.store(found, **key)
+            del source
+            _give_back()
         return found
 
     def _digest(self) -> str:
@@ -221,3 +225,10 @@ class SSDResNet34:
             clip=clip,
             model=self.name,
         )
+
+
+def _give_back() -> None:
+    """Give the system what was freed: of the 350 MB that building takes, glibc keeps 200 for
+    itself, on top of which the engine would compile."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
