@@ -51,18 +51,12 @@ from .tensors import OutputTensor, encode
 _PNG_LEVEL = 3
 """Of zlib: a third longer than the best, in a fifth of its time."""
 
-_POLITE = 5
-"""Steps of priority that a worker gives way by: it fills the cores for seconds, while the server's
-process, on the same cores, answers health and refusals in milliseconds."""
-
 
 def main(pipe: "Connection[Any, Any]", config: WorkerConfig) -> None:
     """Serve orders until the pipe closes. Runs in a process of its own."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    if hasattr(os, "nice"):  # Windows has none
-        os.nice(_POLITE)
     try:
         detector = load(
             config.weights,
