@@ -231,7 +231,11 @@ class Run:
         data = Batches(
             stage.data, self.priors, seed=self.seed, first=self.step, count=count, size=stage.size
         )
-        return iter(DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=3))
+        # Spawned: OpenCV's threads do not live on in a fork, which would wait for them for ever.
+        loader: DataLoader[Batch] = DataLoader(
+            data, batch_size=None, num_workers=1, prefetch_factor=3, multiprocessing_context="spawn"
+        )
+        return iter(loader)
 
     def update(self, heads: list[Tensor], targets: list[Target]) -> dict[str, float]:
         """One optimiser step on the multibox loss; returns what the log shows."""

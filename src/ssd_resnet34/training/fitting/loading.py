@@ -180,6 +180,9 @@ def micros(
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_alone if workers else None,
+        # Not forked: a child that inherits OpenCV's threads without their lives waits for them for
+        # ever.
+        multiprocessing_context="spawn" if workers else None,
     )
     return iter(loader)
 
