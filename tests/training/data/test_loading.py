@@ -238,6 +238,8 @@ class Deadly(Examples):
         return super().example(epoch, number)
 
 
+# torch tells of the death in a signal handler, which may meet a destructor.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_worker_that_is_killed_ends_the_run_with_a_reason(ten: DataSet) -> None:
     examples = Deadly(ten, 64)
     order, share = Order(10, 5, 1, seed=0), Share(0, 1, 5, 1)
