@@ -525,3 +525,14 @@ def test_a_statistics_file_that_unpacks_to_gigabytes_is_refused_unread(tmp_path:
             member.write(bytes(1024**2))
     with pytest.raises(CalibrationError, match="bytes unpacked, the limit is"):
         Statistics.load(bomb)
+
+
+@pytest.mark.parametrize(
+    "head", ["{'descr': '<i8', ", "  {\n x", "{'descr': '<i8', 'shape': (1L,)}"]
+)
+def test_an_array_whose_head_is_not_python_is_refused(head: str, tmp_path: Path) -> None:
+    member = b"\x93NUMPY\x01\x00" + (len(head) + 1).to_bytes(2, "little") + head.encode() + b"\n"
+    with zipfile.ZipFile(tmp_path / "odd.npz", "w") as archive:
+        archive.writestr("head.npy", member)
+    with pytest.raises(CalibrationError, match="no calibration statistics"):
+        Statistics.load(tmp_path / "odd.npz")

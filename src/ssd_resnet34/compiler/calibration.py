@@ -7,6 +7,8 @@ many compilations share it. Memory does not grow with the number of images.
 import hashlib
 import io
 import json
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -47,8 +49,11 @@ _UNREADABLE: Final = (
     MemoryError,
     OSError,
     RuntimeError,
+    SyntaxError,  # numpy parses the head of an array as Python
     TypeError,
+    UserWarning,  # that it is of Python 2
     ValueError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -124,7 +129,11 @@ class Statistics:
                 size = sum(member.file_size for member in archive.infolist())
                 if size > MAX_BYTES:  # a small file may unpack to more than all memory
                     raise ValueError(f"{size:,} bytes unpacked, the limit is {MAX_BYTES:,}")
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with (
+                warnings.catch_warnings(action="error", category=UserWarning),
+                Path(path).open("rb") as file,
+                np.load(file, allow_pickle=False) as stored,
+            ):
                 head = json.loads(str(stored["head"]))
                 counts, shares = stored["counts"], stored["shares"]
             if head["form"] != _FORM or head["bins"] != BINS:

@@ -1,6 +1,8 @@
 """Heads that some hardware wrote, one npz file an image, in the place of the network."""
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -67,7 +69,7 @@ class HeadFiles:
             _check_size(path, shown)
             with np.load(path, allow_pickle=False) as arrays:
                 heads = [arrays[name] for name in _names(arrays, shown)]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise UnreadableFile(
                 f"{shown}: no npz file of arrays, or cut short ({error}); write it again with "
                 "numpy.savez(file, **heads)"
@@ -85,6 +87,21 @@ class HeadFiles:
             batched.append(one)
         context = ImageContext(entry["width"], entry["height"], entry["file_name"])
         return Outputs(batched, (context,))
+
+
+_UNREADABLE: Final = (
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,  # numpy parses the head of an array as Python
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy raises of a damaged file."""
 
 
 def _check_size(path: Path, shown: str) -> None:
