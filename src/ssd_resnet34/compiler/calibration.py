@@ -185,7 +185,7 @@ def calibrate(
         on_image: called after each image with None, or with why it was refused.
 
     Returns:
-        The statistics, of no image if all were refused. About 1.6 GB and 4 to 6 s an image on two
+        The statistics, of no image if all were refused. At most 2.5 GB and 3 to 6 s an image on two
         cores, whatever their number.
 
     Raises:
