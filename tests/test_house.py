@@ -17,6 +17,7 @@ ROOMS = (
     "contract",
     "artifact",
     "files",
+    "npz",
     "processes",
     "ray_cluster",
     "vision",

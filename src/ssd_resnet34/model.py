@@ -151,10 +151,9 @@ class SSDResNet34:
         found = store.load(**key)
         if found is None:
             # Not ``source``, which would be kept: 80 MB that nobody else needs here.
-            source = self._given if "_given" in vars(self) else None
-            found = quantization.quantize(source or weights.load(self.weights), ranges)
+            given = vars(self).get("_given")
+            found = quantization.quantize(given or weights.load(self.weights), ranges)
             store.store(found, **key)
-            del source
             _give_back()
         return found
 

@@ -7,10 +7,7 @@ many compilations share it. Memory does not grow with the number of images.
 import hashlib
 import io
 import json
-import tokenize
-import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from os import PathLike
@@ -20,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import artifact
+from .. import artifact, npz
 from ..contract import INPUT_NAME
 from ..errors import CalibrationError, ImageError, UsageError
 from ..files import replacing, told
@@ -40,7 +37,7 @@ image."""
 
 _FORM: Final = "ssd-resnet34 calibration statistics 1"
 
-# What numpy, zipfile and json raise of a damaged file.
+# What zipfile, json and our own reading raise of a damaged file.
 _UNREADABLE: Final = (
     ArithmeticError,
     AttributeError,
@@ -49,13 +46,9 @@ _UNREADABLE: Final = (
     MemoryError,
     OSError,
     RuntimeError,
-    SyntaxError,  # numpy parses the head of an array as Python
     TypeError,
-    UserWarning,  # that it is of Python 2
     ValueError,
-    tokenize.TokenError,
     zipfile.BadZipFile,
-    zlib.error,
 )
 
 
@@ -129,11 +122,7 @@ class Statistics:
                 size = sum(member.file_size for member in archive.infolist())
                 if size > MAX_BYTES:  # a small file may unpack to more than all memory
                     raise ValueError(f"{size:,} bytes unpacked, the limit is {MAX_BYTES:,}")
-            with (
-                warnings.catch_warnings(action="error", category=UserWarning),
-                Path(path).open("rb") as file,
-                np.load(file, allow_pickle=False) as stored,
-            ):
+            with npz.reading(Path(path)) as stored:
                 head = json.loads(str(stored["head"]))
                 counts, shares = stored["counts"], stored["shares"]
             if head["form"] != _FORM or head["bins"] != BINS:

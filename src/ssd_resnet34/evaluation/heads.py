@@ -1,15 +1,13 @@
 """Heads that some hardware wrote, one npz file an image, in the place of the network."""
 
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
+from .. import npz
 from ..contract import COCO, HEAD_NAMES, Contract
 from ..errors import HeadsError, UnreadableFile
 from ..runtime import cpu
@@ -67,9 +65,9 @@ class HeadFiles:
         shown = printable(str(path))
         try:
             _check_size(path, shown)
-            with np.load(path, allow_pickle=False) as arrays:
+            with npz.reading(path) as arrays:
                 heads = [arrays[name] for name in _names(arrays, shown)]
-        except _UNREADABLE as error:
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise UnreadableFile(
                 f"{shown}: no npz file of arrays, or cut short ({error}); write it again with "
                 "numpy.savez(file, **heads)"
@@ -87,21 +85,6 @@ class HeadFiles:
             batched.append(one)
         context = ImageContext(entry["width"], entry["height"], entry["file_name"])
         return Outputs(batched, (context,))
-
-
-_UNREADABLE: Final = (
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SyntaxError,  # numpy parses the head of an array as Python
-    TypeError,
-    ValueError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What numpy raises of a damaged file."""
 
 
 def _check_size(path: Path, shown: str) -> None:

@@ -44,6 +44,7 @@ from . import winograd
 from .examples import Batch, Batches, Kind
 from .multibox import Target, layout_priors, multibox_loss
 from .muon import Muon
+from .rows import forget_after
 
 REPLAYED: Final = 160
 """Scenes whose features ``heads`` keeps for replay: 11.5 MB each in fp16."""
@@ -286,15 +287,6 @@ def _rows(run: Run) -> Iterator[dict[str, float]]:
         yield run.update(run.module.heads(features), [target for _, target in chosen])
 
 
-def _forget_after(log: Path, step: int) -> None:
-    """Drop the rows that a killed run wrote after its last checkpoint: they come again."""
-    if log.exists():
-        head, *rows = log.read_text().splitlines()
-        kept = [row for row in rows if int(row.split(",")[0]) <= step]
-        with replacing(log) as file:
-            file.write("".join(f"{row}\n" for row in (head, *kept)).encode())
-
-
 def keep_memory() -> None:
     """Let glibc keep freed blocks: fresh pages for each large tensor cost a third of a step."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
@@ -320,7 +312,7 @@ def train(
     if start is not None:
         run.start_from(start)
     log = out / f"{stage.name}.csv"
-    _forget_after(log, run.step)
+    forget_after(log, run.step)
     with log.open("a", newline="") as file:
         began, writer = time.monotonic(), None
         for row in _rows(run):

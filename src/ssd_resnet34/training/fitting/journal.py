@@ -5,10 +5,11 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Final, Self
 
 from ...errors import MissingExtra
-from ...files import replacing, told
+from ...files import told
+from ..rows import forget_after
 
 STEPS: Final = "log.csv"
 VALIDATIONS: Final = "validation.csv"
@@ -40,7 +41,7 @@ class Journal:
             ) from error
         self._files: dict[str, IO[str]] = {}
         for name, last in ((STEPS, step), (VALIDATIONS, epoch)):
-            _forget_after(out / name, last)
+            forget_after(out / name, last)
         with told(str(out / TENSORBOARD)):
             self._board = SummaryWriter(str(out / TENSORBOARD), purge_step=step + 1)
 
@@ -113,15 +114,3 @@ def read(path: Path) -> list[dict[str, float]]:
     """The rows of a CSV file of a run."""
     with path.open(newline="") as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-
-
-def _forget_after(path: Path, last: int) -> None:
-    """Drop the rows whose first column, step or epoch, is larger, and one that is cut short."""
-    if not path.exists():
-        return
-    lines: list[Any] = path.read_text().splitlines(keepends=True)
-    kept = lines[:1] + [
-        line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) <= last
-    ]
-    with replacing(path) as file, told(str(path)):
-        file.write("".join(kept).encode())

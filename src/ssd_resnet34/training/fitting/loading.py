@@ -7,11 +7,13 @@ images out among them as one process would take them one micro-batch after the o
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -64,9 +66,14 @@ class Order:
     def keys(self, step: int) -> list[Key]:
         """The images of optimiser step ``step`` (from 0)."""
         epoch, place = divmod(step, self.steps_an_epoch)
-        shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.images)
+        shuffled = _shuffled(self.images, self.seed, epoch)
         first = place * self.batch
         return [(epoch, int(shuffled[n % self.images])) for n in range(first, first + self.batch)]
+
+
+@lru_cache(maxsize=2)  # each step asks for it; at the turn of an epoch for two
+def _shuffled(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(images)
 
 
 @dataclass(frozen=True)
