@@ -332,7 +332,9 @@ def test_contexts_of_another_batch_are_refused() -> None:
         postprocess(outputs)
 
 
-@pytest.mark.parametrize("context", [(0, 5), (1.5, 2), {"width": 3}, 7, None, ("a", "b")])
+@pytest.mark.parametrize(
+    "context", [(0, 5), (1.5, 2), {"width": 3}, 7, None, ("a", "b"), (np.inf, 3), (3, np.nan)]
+)
 def test_contexts_that_are_no_size_are_refused(context: Any) -> None:
     with pytest.raises(UsageError, match="no image size"):
         postprocess(quiet(), [context])
@@ -341,7 +343,7 @@ def test_contexts_that_are_no_size_are_refused(context: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("score_threshold", (-0.1, 1.1, np.nan, "0.5", None, {"person": 2})),
+        ("score_threshold", (-0.1, 1.1, np.nan, "0.5", None, {"person": 2}, 10**400)),
         ("iou_threshold", (-0.1, 1.1, np.nan, "x", None)),
         ("pre_nms_top_k", (0, -1, 2.5, None)),
         ("top_k", (0, -1, 2.5, None)),

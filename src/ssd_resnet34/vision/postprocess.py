@@ -238,7 +238,7 @@ def _as_context(context: Context) -> ImageContext:
             (width, height), name = context, ""
         if int(width) != width or int(height) != height or width < 1 or height < 1:
             raise ValueError
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):  # the last: int(inf)
         raise UsageError(
             f"contexts: {context!r} is no image size; give ImageContext(width, height) or "
             "{'width': …, 'height': …} in whole pixels from 1"
@@ -267,7 +267,8 @@ def _thresholds(
 
 
 def _fraction(name: str, value: object) -> float:
-    if not isinstance(value, Real) or not 0 <= float(value) <= 1:
+    # Compared before it is a float, which an int of 400 digits cannot become.
+    if not isinstance(value, Real) or not 0 <= value <= 1:  # type: ignore[operator]  # no Real.__ge__
         raise UsageError(f"{name}: {value} is out of range; give 0..1")
     return float(value)
 
