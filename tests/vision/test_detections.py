@@ -152,8 +152,14 @@ class TestOperations:
         assert found.filter(classes=["person", 12]).labels == ("person", "stop sign")
         assert found.filter(score=0.5, classes=[12]).labels == ()
         assert found.filter(classes=[]).labels == ()
-        with pytest.raises(UsageError):
-            found.filter(classes=[1.5])  # type: ignore[list-item]  # the subject of the test
+        for wrong in ([1.5], 1.5):
+            with pytest.raises(UsageError, match=r"1\.5 is neither a label"):
+                found.filter(classes=wrong)  # type: ignore[arg-type]  # the subject of the test
+
+    def test_filter_takes_an_index_as_detections_hold_it(self) -> None:
+        found = three()
+        for contract in (None, COCO):
+            assert found.filter(classes=found.indices[1], contract=contract) == found[1:2]
 
     def test_filter_with_a_contract_refuses_an_unknown_class(self) -> None:
         assert three().filter(classes=["dog"], contract=COCO).labels == ("dog",)

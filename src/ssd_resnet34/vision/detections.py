@@ -238,17 +238,17 @@ class Detections:
         keep = np.ones(len(self), bool)
         if score is not None:
             keep &= self.scores > score
-        if classes is not None:
-            wanted = [classes] if isinstance(classes, (str, int)) else list(classes)
-            if contract is not None:
-                from .labels import resolve
+        if classes is not None and contract is not None:
+            from .labels import resolve
 
-                keep &= np.isin(self.indices, np.asarray(list(resolve(wanted, contract)), np.int64))
-            else:
-                keep &= self._of_classes(wanted)
+            keep &= np.isin(self.indices, np.asarray(resolve(classes, contract), np.int64))
+        elif classes is not None:
+            keep &= self._of_classes(classes)
         return self._take(np.flatnonzero(keep))
 
-    def _of_classes(self, wanted: list[str | int]) -> NDArray[np.bool_]:
+    def _of_classes(self, wanted: Iterable[str | int] | str | int) -> NDArray[np.bool_]:
+        if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+            wanted = [wanted]
         names, numbers = set[str](), set[int]()
         for one in wanted:
             if isinstance(one, str):
