@@ -77,6 +77,8 @@ def test_a_contract_that_contradicts_itself_is_refused() -> None:
         Contract((car, Category(4, "car")))
     with pytest.raises(ContractError, match="3 occurs twice"):
         Contract((car, Category(3, "bus")))
+    with pytest.raises(ContractError, match="64 bits"):
+        Contract((Category(2**63, "car"),))
     with pytest.raises(ContractError, match="lineage 'caffe'"):
         Contract((car,), lineage="caffe")  # type: ignore[arg-type]  # the wrong value is the test
     with pytest.raises(ContractError, match="std above 0"):

@@ -106,6 +106,12 @@ class Contract:
             if len(set(values)) != len(values):
                 twice = next(v for v in values if values.count(v) > 1)
                 raise ContractError(f"categories: {field} {twice!r} occurs twice; make it unique")
+        for category in self.categories:
+            if not -(2**63) <= category.category_id < 2**63:  # detections hold int64
+                raise ContractError(
+                    f"categories: category_id {category.category_id} does not fit 64 bits; number "
+                    "the categories anew"
+                )
         if self.lineage not in ("pytorch", "tensorflow"):
             raise ContractError(
                 f"lineage {self.lineage!r} is unknown; use 'pytorch' or 'tensorflow'"
