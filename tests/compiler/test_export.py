@@ -251,6 +251,10 @@ def test_the_same_arguments_give_the_same_bytes(form: Form) -> None:
 def test_what_is_no_export_is_told() -> None:
     with pytest.raises(ArtifactError, match="not an export"):
         described(small_onnx())
+    endless = artifact.load(small_onnx())
+    artifact.embed(endless, CONTRACT, {KEY: "[" * 100_000})
+    with pytest.raises(ArtifactError, match="not an export"):
+        described(endless)
 
 
 # --------------------------------------------------------------------------------- refusals

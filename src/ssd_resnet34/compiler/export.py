@@ -130,7 +130,7 @@ def described(model: "onnx.ModelProto | bytes") -> Export:
         facts.pop("artifact_sha256")
         ends = {name: facts.pop(name) for name in Selection.__slots__ if name in facts}
         return Export(**facts, selection=Selection(**ends))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:  # the last: "[[[…"
         raise ArtifactError(
             f"no {artifact.NAMESPACE}{KEY} metadata that can be read: the file is not an export of "
             "this package; make one with `ssd-resnet34 export`"
