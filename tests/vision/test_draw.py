@@ -197,7 +197,12 @@ def test_colours_are_stable_and_differ_between_all_classes() -> None:
 
 
 def test_a_wrong_option_is_refused(tmp_path: Path) -> None:
-    for options in ({"line_width": 0}, {"font_size": 0}, {"font": tmp_path / "missing.ttf"}):
+    for options in (
+        {"line_width": 0},
+        {"font_size": 0},
+        {"font": tmp_path / "missing.ttf"},
+        {"font": "\0"},
+    ):
         with pytest.raises(UsageError):
             draw(grey(64, 48), one(), colour="bgr", **options)
 

@@ -274,7 +274,7 @@ def _font(path: str | PathLike[str] | None, size: int) -> "Font":
         return ImageFont.load_default(size)
     try:
         return ImageFont.truetype(str(path), size)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(
             f"font: {str(path)!r} cannot be read ({error}); give a TrueType or OpenType file"
         ) from error
