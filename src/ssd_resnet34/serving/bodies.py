@@ -85,8 +85,10 @@ class Reader:
         if "content-length" in headers and "transfer-encoding" in headers:
             raise _bad("both Content-Length and Transfer-Encoding; send one of them")
         inflate = _inflater(headers.getlist("content-encoding"))
-        if int(headers.get("content-length", "0")) > most:
+        announced = int(headers.get("content-length", "0"))
+        if announced > most:
             raise _too_many(most)
+        self._budget.check(announced)  # not taken yet: a client could claim it and send nothing
         sent = size = 0
         end = time.monotonic() + self._limits.upload_seconds
         more = True

@@ -38,11 +38,12 @@ class DetectRoute:
                 f"unknown option {min(unknown)!r:.80}; there are {', '.join(options.NAMES)}",
             )
         selection = options.read(query, facts.contract)
-        async with self._reader.upload(request) as (data, name):
-            await work.look(data, name or "the body", self._limits.images)
-            began = time.perf_counter()
-            task = Detect(data, name, selection, MEDIA[media])
-            done = await work.run(request, self._pool, self._metrics, [task], None)
+        with self._pool.place() as place:
+            async with self._reader.upload(request) as (data, name):
+                await work.look(data, name or "the body", self._limits.images)
+                began = time.perf_counter()
+                task = Detect(data, name, selection, MEDIA[media])
+                done = await work.run(request, self._pool, self._metrics, [task], place)
         headers = timing(done, time.perf_counter() - began)
         return Response(done[0].result, 200, headers, media_type=media)
 

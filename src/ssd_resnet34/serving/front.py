@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,8 +15,11 @@ from .tokens import check_token
 
 _LOG = logging.getLogger(__name__)
 
-_LINGER_SECONDS: Final = 2.0
+_LINGER_SECONDS: Final = 30.0
 _LINGER_BYTES: Final = 64 << 20
+_LOOK_SECONDS: Final = 2.0
+_LEAST_BYTES: Final = 64 << 10
+"""What must come between two looks for the lingering to go on: by a line of 256 kbit/s."""
 
 OPEN: Final = ("/", "/v2/health/live", "/v2/health/ready")
 """Paths that need no token; and the page's own files."""
@@ -55,7 +59,8 @@ class Lingering:
     """Reads on a little when a request was answered before its body had arrived.
 
     A connection that is closed with unread bytes is reset, and the reset may overtake the answer.
-    So the answer goes out at once, then some of the rest is read and dropped, then it closes.
+    So the answer goes out at once, then the rest is read and dropped, as long as it comes fast
+    enough to be worth it, then it closes.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -81,7 +86,8 @@ class Lingering:
                 await send(message)
             else:
                 await send({**message, "more_body": True})
-                await _drain(receive)
+                with suppress(asyncio.CancelledError):  # the server ends; the answer is out
+                    await _drain(receive)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         await self._app(scope, watched, lingering)
@@ -90,14 +96,17 @@ class Lingering:
 async def _drain(receive: Receive) -> None:
     end = time.monotonic() + _LINGER_SECONDS
     size = 0
-    while size < _LINGER_BYTES:
-        try:
-            message = await asyncio.wait_for(receive(), end - time.monotonic())
-        except TimeoutError:
+    while time.monotonic() < end:
+        before = size
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                while size < _LINGER_BYTES:
+                    message = await receive()
+                    if not message.get("more_body", False):  # the end, or the client is gone
+                        return
+                    size += len(message.get("body", b""))
+        if size >= _LINGER_BYTES or size - before < _LEAST_BYTES:
             return
-        if not message.get("more_body", False):  # the end, or the client is gone
-            return
-        size += len(message.get("body", b""))
 
 
 class Guarded:

@@ -139,12 +139,13 @@ class GrpcService:
         size = request.ByteSize()
         self._budget.take(size)
         try:
-            asked = read(request, self._limits.max_id)
-            tasks = await work.tasks_of(asked, served(facts)[name], facts, self._limits)
-            times = [one for one in (asked.timeout, context.time_remaining()) if one is not None]
-            spent = time.perf_counter() - began
-            timeout = max(1e-6, min(times) - spent) if times else None
-            done = await self._pool.run(tasks, timeout)
+            with self._pool.place() as place:
+                asked = read(request, self._limits.max_id)
+                tasks = await work.tasks_of(asked, served(facts)[name], facts, self._limits)
+                left = [one for one in (asked.timeout, context.time_remaining()) if one is not None]
+                spent = time.perf_counter() - began
+                timeout = max(1e-6, min(left) - spent) if left else None
+                done = await self._pool.run(tasks, timeout, place)
         finally:
             self._budget.give_back(size)
         for one in done:

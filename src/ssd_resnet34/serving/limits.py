@@ -46,6 +46,9 @@ class ServerLimits:
     max_connections: int = _limit(512, "connections", "at the same time", "overloaded")
     header_seconds: float = _limit(10.0, "s", "for the headers of a request to arrive")
     upload_seconds: float = _limit(60.0, "s", "for its body to arrive", "upload_too_slow")
+    arrival_seconds: float = _limit(
+        1.0, "s", "a place in the line is kept for a body on its way; then it must find one"
+    )
     send_seconds: float = _limit(60.0, "s", "for a client to take its answer")
     idle_seconds: float = _limit(20.0, "s", "a connection stays open between requests")
     run_seconds: float = _limit(

@@ -29,8 +29,16 @@ class Ticket:
     """Whatever the owner waits with, such as a future."""
 
 
+class Place:
+    """A place that is kept for a request whose body is on its way."""
+
+
 class Line:
-    """Tickets, waiting and running, no more than can be answered within ``deadline`` seconds."""
+    """Tickets, waiting and running, no more than can be answered within ``deadline`` seconds.
+
+    Places that are kept count as if their tickets were there: else a burst of large bodies would be
+    read before the first of them is refused.
+    """
 
     def __init__(self, deadline: float, lanes: int) -> None:
         self._deadline = deadline
@@ -38,6 +46,7 @@ class Line:
         """Tasks that the workers finish at the same time: workers × streams."""
         self._waiting: deque[Ticket] = deque()
         self._running: set[Ticket] = set()
+        self._kept: set[Place] = set()
         self.service: float | None = None
         """Mean seconds of a task in a worker."""
 
@@ -57,6 +66,11 @@ class Line:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    @property
+    def arriving(self) -> int:
+        """Places that are kept."""
+        return len(self._kept)
+
     def __iter__(self) -> Iterator[Ticket]:
         """Everybody inside."""
         return iter((*self._waiting, *self._running))
@@ -65,14 +79,30 @@ class Line:
         """Raises:
         Refused: there is no room for ``more`` tickets; says when there will be.
         """
-        if self.inside + more > self.capacity:
-            ahead = min(self.inside, self.capacity) * (self.service or 0.1) / self.lanes
+        taken = self.inside + self.arriving
+        if taken + more > self.capacity:
+            ahead = min(taken, self.capacity) * (self.service or 0.1) / self.lanes
             raise Refused(
                 "overloaded",
-                f"{self.inside} requests are in the queue, as many as can be answered in "
+                f"{taken} requests are in the queue, as many as can be answered in "
                 f"{self._deadline:g} s; try again later",
                 retry_after=max(1, math.ceil(ahead)),
             )
+
+    def keep(self) -> Place:
+        """Keep a place until it is given up.
+
+        Raises:
+            Refused: no room.
+        """
+        self.check()
+        place = Place()
+        self._kept.add(place)
+        return place
+
+    def give_up(self, place: Place) -> None:
+        """The place is free again, if it was not yet."""
+        self._kept.discard(place)
 
     def enter(self, tickets: Sequence[Ticket]) -> None:
         """Let all of them in, or none.
@@ -114,9 +144,9 @@ class Budget:
         self._most = most
         self.used = 0
 
-    def take(self, size: int) -> None:
+    def check(self, size: int) -> None:
         """Raises:
-        Refused: the server holds too much already.
+        Refused: there is no room for ``size`` bytes more.
         """
         if self.used + size > self._most:
             raise Refused(
@@ -124,6 +154,12 @@ class Budget:
                 f"the requests in the server hold {self.used} bytes already; try again later",
                 retry_after=1,
             )
+
+    def take(self, size: int) -> None:
+        """Raises:
+        Refused: the server holds too much already.
+        """
+        self.check(size)
         self.used += size
 
     def give_back(self, size: int) -> None:

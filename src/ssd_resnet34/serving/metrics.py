@@ -80,6 +80,7 @@ class _State(Collector):
             ("workers_ready", pool.ready_workers, "Workers that can take a task."),
             ("queue_waiting", pool.line.waiting, "Tasks that wait for a worker."),
             ("queue_inside", pool.line.inside, "Tasks that wait or run."),
+            ("queue_arriving", pool.line.arriving, "Places kept for bodies on their way."),
             ("queue_capacity", pool.line.capacity, "Tasks that may be inside."),
             ("held_bytes", self._budget.used, "Bytes of all requests in the server."),
             ("service_seconds", pool.line.service or 0, "Mean time of a task in its worker."),

@@ -6,14 +6,14 @@ Everything here runs in one event loop; a worker's reports and its end are callb
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .. import errors
 from ..errors import ServerError, SSDResNet34Error
 from .deaths import Quarantine, Restarts
 from .limits import ServerLimits
-from .line import Line, Ticket
+from .line import Line, Place, Ticket
 from .process import Process, Spawn, WorkerProcess
 from .refusals import Refused
 from .tasks import (
@@ -99,10 +99,31 @@ class Pool:
         self.line.check(more)
         return self.facts
 
-    async def run(self, tasks: Sequence[Task], timeout: float | None = None) -> list[Done]:
+    @contextlib.contextmanager
+    def place(self) -> Iterator[Place]:
+        """A place in the line for a request whose body is on its way: :meth:`run` takes it.
+
+        It is kept for ``arrival_seconds``, so that slow clients do not keep out the others; whose
+        body takes longer must find room when it is here.
+
+        Raises:
+            Refused: full.
+        """
+        place = self.line.keep()
+        timer = self._loop.call_later(self._limits.arrival_seconds, self.line.give_up, place)
+        try:
+            yield place
+        finally:
+            timer.cancel()
+            self.line.give_up(place)
+
+    async def run(
+        self, tasks: Sequence[Task], timeout: float | None = None, place: Place | None = None
+    ) -> list[Done]:
         """Run the tasks of one request, all or none; leaving early takes them out of the line.
 
-        ``timeout`` is in seconds and cannot lengthen the server's own deadline.
+        ``timeout`` is in seconds and cannot lengthen the server's own deadline. ``place`` is the
+        one that was kept for this request.
 
         Raises:
             Refused: no room, a quarantined input, over the deadline, a worker that died, or what
@@ -110,6 +131,8 @@ class Pool:
         """
         seconds = min(timeout or self._limits.deadline, self._limits.deadline)
         tickets = [self._ticket(task) for task in tasks]
+        if place is not None:
+            self.line.give_up(place)
         self.check(len(tickets))
         self.line.enter(tickets)
         self._dispatch()

@@ -11,6 +11,7 @@ from .answers import json_answer, timing
 from .bodies import Reader
 from .inference import HEADER_LENGTH, InferRequest
 from .limits import ServerLimits
+from .line import Place
 from .metrics import Metrics
 from .models import VERSION, Model, known, served, server_metadata
 from .pool import Pool
@@ -50,14 +51,15 @@ class ProtocolRoutes:
         name = _known(request)
         facts = self._pool.check()
         model = served(facts)[name]
-        async with self._reader.body(request) as body:
-            began = time.perf_counter()
-            asked = await self._parsed(request, body, model)
-            tasks = await work.tasks_of(asked, model, facts, self._limits)
-            timeout = asked.timeout
-            if timeout is not None:  # reading the request is part of it
-                timeout = max(1e-6, timeout - (time.perf_counter() - began))
-            done = await work.run(request, self._pool, self._metrics, tasks, timeout)
+        with self._pool.place() as place:
+            async with self._reader.body(request) as body:
+                began = time.perf_counter()
+                asked = await self._parsed(request, body, model, place)
+                tasks = await work.tasks_of(asked, model, facts, self._limits)
+                timeout = asked.timeout
+                if timeout is not None:  # reading the request is part of it
+                    timeout = max(1e-6, timeout - (time.perf_counter() - began))
+                done = await work.run(request, self._pool, self._metrics, tasks, place, timeout)
         outputs = work.outputs_of(done)
         content, length = inference.answer(model.name, VERSION, asked.id, outputs)
         headers = timing(done, time.perf_counter() - began)
@@ -67,7 +69,9 @@ class ProtocolRoutes:
             media = "application/octet-stream"
         return Response(content, 200, headers, media_type=media)
 
-    async def _parsed(self, request: Request, body: bytes, model: Model) -> InferRequest:
+    async def _parsed(
+        self, request: Request, body: bytes, model: Model, place: Place
+    ) -> InferRequest:
         length = inference.header_length(request.headers.getlist(HEADER_LENGTH), len(body))
         if length == 0:
             shape = (1, *model.input.shape[1:])
@@ -75,7 +79,7 @@ class ProtocolRoutes:
         if (length or len(body)) <= INLINE_JSON:
             return inference.parse(body, length, self._limits.max_id)
         task = Parse(body, length, self._limits.max_id)
-        (done,) = await work.run(request, self._pool, self._metrics, [task], None)
+        (done,) = await work.run(request, self._pool, self._metrics, [task], place)
         assert isinstance(done.result, InferRequest)
         return done.result
 

@@ -11,6 +11,7 @@ from ..vision.images import Limits
 from . import options
 from .inference import InferRequest
 from .limits import ServerLimits
+from .line import Place
 from .metrics import Metrics
 from .models import HEADS, Model
 from .pool import Pool
@@ -55,15 +56,22 @@ def outputs_of(done: Sequence[Done]) -> list[OutputTensor]:
 
 
 async def run(
-    request: Request, pool: Pool, metrics: Metrics, tasks: Sequence[Task], timeout: float | None
+    request: Request,
+    pool: Pool,
+    metrics: Metrics,
+    tasks: Sequence[Task],
+    place: Place,
+    timeout: float | None = None,
 ) -> list[Done]:
     """The results of one request's tasks; when its client goes away, they leave the line.
+
+    ``place`` was kept for them; a request that runs a second time finds it gone.
 
     Raises:
         ClientDisconnect: it went.
         Refused: see :meth:`Pool.run`.
     """
-    work = asyncio.ensure_future(pool.run(tasks, timeout))
+    work = asyncio.ensure_future(pool.run(tasks, timeout, place))
     gone = asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
