@@ -7,9 +7,11 @@ import stat
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from .errors import OutputError, SSDResNet34Error, UsageError
+
+_FOLDER_MEND: Final = "choose an existing folder that you may write to"
 
 
 @contextlib.contextmanager
@@ -23,16 +25,7 @@ def replacing(path: str | PathLike[str]) -> Iterator[IO[bytes]]:
         OutputError: it cannot be written whole.
     """
     name = os.fspath(path)
-    if "\0" in name:
-        raise UsageError(f"{name!r}: a file name has no NUL character; remove it")
-    target = Path(os.path.realpath(name))
-    mode = None
-    with told(name, UsageError), contextlib.suppress(FileNotFoundError):
-        mode = target.stat().st_mode
-    if mode is not None and not stat.S_ISREG(mode):
-        # Replacing /dev/null or a pipe by a file would break it for everybody.
-        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-        raise UsageError(f"{name!r}: is {kind}; name a file to write")
+    target, mode = _place(name)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     with told(name, UsageError):
         file = temporary.open("xb")
@@ -69,9 +62,7 @@ def told(name: str, kind: type[SSDResNet34Error] = OutputError) -> Iterator[None
     try:
         yield
     except OSError as error:
-        mend = "free space or choose another place"
-        if kind is UsageError:
-            mend = "choose an existing folder that you may write to"
+        mend = _FOLDER_MEND if kind is UsageError else "free space or choose another place"
         raise kind(f"{name!r}: cannot be written ({error.strerror or error}); {mend}") from error
 
 
@@ -79,13 +70,26 @@ def check_target(path: str | PathLike[str]) -> None:
     """Refuse, before long work, a place where :func:`replacing` could not write at its end.
 
     Raises:
-        UsageError: no such folder, no permission, or a folder of that name.
+        UsageError: no such folder, no permission, or what is there is no regular file.
     """
-    target = Path(os.path.realpath(path))
-    mend = "choose an existing folder that you may write to"
-    if target.is_dir():
-        raise UsageError(f"{os.fspath(path)!r}: is a folder; name a file to write")
-    if not target.parent.is_dir():
-        raise UsageError(f"{os.fspath(path)!r}: cannot be written (no such folder); {mend}")
-    if not os.access(target.parent, os.W_OK):
-        raise UsageError(f"{os.fspath(path)!r}: cannot be written (no permission); {mend}")
+    name = os.fspath(path)
+    folder = _place(name)[0].parent
+    if not folder.is_dir():
+        raise UsageError(f"{name!r}: cannot be written (no such folder); {_FOLDER_MEND}")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"{name!r}: cannot be written (no permission); {_FOLDER_MEND}")
+
+
+def _place(name: str) -> tuple[Path, int | None]:
+    """Where ``name`` leads, and the mode of the regular file that is there, None without one."""
+    if "\0" in name:
+        raise UsageError(f"{name!r}: a file name has no NUL character; remove it")
+    target = Path(os.path.realpath(name))
+    mode = None
+    with told(name, UsageError), contextlib.suppress(FileNotFoundError):
+        mode = target.stat().st_mode
+    if mode is not None and not stat.S_ISREG(mode):
+        # Replacing /dev/null or a pipe by a file would break it for everybody.
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise UsageError(f"{name!r}: is {kind}; name a file to write")
+    return target, mode

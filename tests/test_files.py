@@ -1,0 +1,32 @@
+"""Files that appear whole or not at all: a place is refused before the work as it is after it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ssd_resnet34.errors import UsageError
+from ssd_resnet34.files import check_target, replacing
+
+
+@pytest.mark.parametrize(
+    "name", ["folder", "pipe", "link", "nowhere/a", "file/a", "a\0b", "x" * 300], ids=repr
+)
+def test_a_place_is_refused_before_the_work_as_it_is_after_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with pytest.raises(UsageError), replacing(tmp_path / name):
+        pass
+    with pytest.raises(UsageError):
+        check_target(tmp_path / name)
+
+
+def test_a_place_that_can_be_written_is_not_touched_by_the_check(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("old")
+    for name in ("old", "link", "new"):
+        check_target(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "old"]
+    assert (tmp_path / "link").read_bytes() == b"old"
