@@ -37,3 +37,6 @@ def test_a_cluster_that_does_not_answer_is_told_at_once(
             ray_cluster.connect(ray, "auto")
     with pytest.raises(UsageError, match="HOST:PORT"):
         ray_cluster.connect(ray, "nonsense")
+    for host in ("a..b", "x" * 300):
+        with pytest.raises(ClusterError, match="no Ray cluster at"):
+            ray_cluster.connect(ray, f"{host}:6379")

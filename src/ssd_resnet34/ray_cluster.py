@@ -51,7 +51,7 @@ def connect(ray: Any, address: str) -> None:
             raise UsageError(f"{address!r} is no address of Ray; give auto, local or HOST:PORT")
         try:
             socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: a host that no name can be
             raise ClusterError(f"no Ray cluster at {place} ({error}); {mend}") from error
     try:
         ray.init(address=place, log_to_driver=False, logging_level="ERROR")
