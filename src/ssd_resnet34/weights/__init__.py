@@ -1,5 +1,6 @@
 """Weights: the records, their download and check, and reading any file into the canonical ONNX."""
 
+import os
 from os import PathLike
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def load(
     """
     if isinstance(weights, str) and weights in RECORDS:
         weights = store.fetch(weights, offline=offline)
-    elif isinstance(weights, str) and not Path(weights).exists() and _is_name(weights):
+    elif isinstance(weights, str) and not os.path.exists(weights) and _is_name(weights):
         store.record(weights)  # raises: names the nearest record
     data, name = readers.bytes_of(weights)
     read = readers.read(data, contract, name)
