@@ -195,17 +195,12 @@ def place(source: Path, target: Path, sha256: str) -> Path:
     with _placing(target) as file:
         sink = _Sink(file, MAX_BYTES, 0, None)
         try:
-            with source.open("rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    sink.write(chunk)
+            for chunk in _chunks(source):
+                sink.write(chunk)
         except _TooLargeError as error:
             raise WeightsError(
                 f"{source}: larger than {MAX_BYTES:,} bytes; the weights of this network have 80 "
                 "million"
-            ) from error
-        except OSError as error:
-            raise WeightsError(
-                f"{source}: cannot be read ({error.strerror or error}); check the path"
             ) from error
         if sink.sha256.hexdigest() != sha256:
             raise WrongHash(
@@ -213,6 +208,17 @@ def place(source: Path, target: Path, sha256: str) -> Path:
                 "the file again"
             )
     return target
+
+
+def _chunks(source: Path) -> Iterator[bytes]:
+    try:
+        with source.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                yield chunk
+    except OSError as error:
+        raise WeightsError(
+            f"{source}: cannot be read ({error.strerror or error}); check the path"
+        ) from error
 
 
 @contextlib.contextmanager
