@@ -1,6 +1,7 @@
 """Records, cache and downloads, against a server of our own."""
 
 import hashlib
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 
+from ssd_resnet34 import weights
 from ssd_resnet34.errors import (
     CalibrationError,
     DownloadFailed,
@@ -233,7 +235,9 @@ def test_a_record_without_hash_needs_one_from_the_user(
     with pytest.raises(UsageError, match="64 hexadecimal"):
         store.fetch("test", sha256="abc")
     path = store.fetch("test", sha256=SHA256.upper())
+    before = path.with_name("test.bin.sha256").stat().st_ino
     assert store.fetch("test") == path  # the hash is remembered
+    assert path.with_name("test.bin.sha256").stat().st_ino == before  # as in a read-only cache
     path.write_bytes(b"other")
     with pytest.raises(WrongHash):
         store.fetch("test")
@@ -331,6 +335,47 @@ def test_importing_an_unknown_hash_shows_the_files_own(
         store.import_file(source, "test")
     store.import_file(source, "test", SHA256)
     assert store.known_sha256("test") == SHA256
+
+
+def test_a_full_disk_is_not_blamed_on_the_file_that_is_imported(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, ())
+    source = tmp_path / "file"
+    source.write_bytes(DATA)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(DATA) // 2, before[1]))
+    try:
+        with pytest.raises(WeightsError, match=r"test\.bin: cannot be written"):
+            store.import_file(source, "test")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert files(cache) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"], ids=["long", "nul"])
+def test_a_name_that_no_file_can_have_is_no_file(
+    name: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = register(monkeypatch, ())
+    for use in (
+        lambda: weights.load(name),
+        lambda: weights.load(f"{name}.onnx"),
+        lambda: store.import_file(name, "test"),
+        lambda: store.verify(name, record),
+    ):
+        with pytest.raises(WeightsError):
+            use()
+
+
+def test_a_cache_that_cannot_be_looked_into_is_named(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, server("good"), known=False)
+    monkeypatch.setenv("SSD_RESNET34_CACHE", "x" * 300)
+    with pytest.raises(WeightsError, match="set SSD_RESNET34_CACHE"):
+        store.fetch("test", sha256=SHA256)
+    assert store.known_sha256("test") is None
 
 
 def test_many_threads_remember_one_hash(

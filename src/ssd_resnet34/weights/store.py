@@ -69,8 +69,10 @@ def known_sha256(name: str) -> str | None:
     found = record(name)
     if found.sha256:
         return found.sha256
-    note = _note(name)
-    return note.read_text("ascii", errors="replace").strip() if note.is_file() else None
+    try:
+        return _note(name).read_text("ascii", errors="replace").strip()
+    except OSError:  # no note, or a cache that is not ours to read
+        return None
 
 
 def is_offline(offline: bool | None = None) -> bool:
@@ -107,7 +109,7 @@ def fetch(
     if name == EMBEDDED:
         return target
     wanted = _wanted(found, sha256, "fetch " + name)
-    if target.is_file():
+    if os.path.isfile(target):  # unlike pathlib's, False where the folder is not ours to see
         _check(target, wanted, None)
         _remember(name, wanted)
         return target
@@ -143,7 +145,7 @@ def import_file(source: str | PathLike[str], name: str, sha256: str | None = Non
     found, file = record(name), Path(source)
     if name == EMBEDDED:
         raise UsageError("the embedded weights are part of the package; import under another name")
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise UnknownWeights(f"{file}: no such file; give the path of {found.file}")
     if found.sha256 is None and sha256 is None:
         own = _digest(file, "sha256")
@@ -171,7 +173,7 @@ def verify(file: str | PathLike[str], record: Record, sha256: str | None = None)
         WrongHash: the bytes are others.
     """
     source = Path(file)
-    if not source.is_file():
+    if not os.path.isfile(source):
         raise UnknownWeights(
             f"{source}: no such file; `ssd-resnet34 weights fetch {record.name}` gets it"
         )
@@ -237,7 +239,7 @@ def _note(name: str) -> Path:
 
 def _remember(name: str, sha256: str) -> None:
     """Keep the user's hash beside the file, so that every later load is checked by it too."""
-    if record(name).sha256 is None:
+    if known_sha256(name) != sha256:  # a read-only cache that has it works as well
         with replacing(_note(name)) as file:
             file.write(f"{sha256}\n".encode("ascii"))
 
