@@ -10,6 +10,7 @@ import pytest
 
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
+from ssd_resnet34.compiler import quantization
 from ssd_resnet34.errors import EngineUnavailable, UnsupportedPrecision, UsageError
 from ssd_resnet34.runtime import cpu, engines, session
 from ssd_resnet34.runtime.tensors import Array
@@ -132,6 +133,21 @@ def test_describe_lists_every_engine_with_reasons() -> None:
         assert found[name].precisions["fp32"] == ""
         assert found[name].precisions["int8"] == ""
     assert found["onnxruntime"].precisions["bf16"]
+
+
+def test_onnx_runtime_has_a_version_in_its_package_for_gpus_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def installed(name: str) -> str:
+        if name == "onnxruntime-gpu":
+            return "1.20.1"
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", installed)
+    assert engines.find("onnxruntime").version == "1.20.1"  # type: ignore[attr-defined]
+    assert engines.version_of("onnxruntime") == "1.20.1"
+    assert engines.version_of("openvino") == ""
+    assert quantization.tools().startswith("onnxruntime 1.20.1, ")
 
 
 def test_runs_int8_is_false_of_an_engine_without_it() -> None:

@@ -15,7 +15,6 @@ import logging
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +24,7 @@ from .. import artifact
 from ..contract import INPUT_NAME, Contract
 from ..errors import CalibrationError, UsageError
 from ..files import told
+from ..runtime.engines import version_of
 from ..weights.ranges import check as check_ranges
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def _named(model: "onnx.ModelProto", words: Collection[str]) -> list[str]:
 
 def tools() -> str:
     """Names and versions of :data:`TOOLS`, as in the metadata."""
-    return ", ".join(f"{name} {metadata.version(name)}" for name in TOOLS)
+    return ", ".join(f"{name} {version_of(name)}" for name in TOOLS)
 
 
 def digest(ranges: Ranges) -> str:

@@ -7,6 +7,7 @@ object itself to ``session.create(engine=...)``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
@@ -180,11 +181,11 @@ def import_engine(package: str, requirement: str) -> Any:
 
 
 def version_of(package: str) -> str:
-    """Version of an installed distribution without importing it, "" where it is not there."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
+    """Version of an installed package without importing it, "" where it is not there."""
+    for distribution in (package, f"{package}-gpu"):  # ONNX Runtime's with CUDA has another name
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution)
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

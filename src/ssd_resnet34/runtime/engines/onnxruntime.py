@@ -28,7 +28,7 @@ class ONNXRuntimeEngine:
     @property
     def version(self) -> str:
         """Version of its package, "" where it is not installed."""
-        return version_of("onnxruntime") or version_of("onnxruntime-gpu")
+        return version_of("onnxruntime")
 
     def precisions(self, device: str) -> Mapping[str, str]:
         """On the CPU fp32, and int8 of a QDQ artifact; by CUDA fp32; by TensorRT all others."""
