@@ -162,6 +162,12 @@ def test_ranges_of_another_graph_or_damaged_ones_are_a_calibration_error(small: 
         _ = SSDResNet34(small, "int8", ranges=damaged).enf
 
 
+def test_ranges_for_what_is_int8_already_are_refused_and_not_ignored() -> None:
+    for asked in ("auto", "int8"):
+        with pytest.raises(UsageError, match=r"ranges: .* is int8 already"):
+            _ = SSDResNet34(INT8, asked, ranges=SMALL_RANGES).enf
+
+
 def test_given_ranges_come_before_the_embedded_ones(
     fake_embedded: list[dict[str, Any]], tmp_path: Path
 ) -> None:

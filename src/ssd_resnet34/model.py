@@ -52,6 +52,7 @@ class SSDResNet34:
     Raises (at first use):
         WeightsError, ArtifactError: the weights cannot be had or are not this network.
         UnsupportedPrecision: int8 without ranges, or float of an int8 artifact.
+        UsageError: ranges for an int8 artifact.
         CalibrationError: the ranges are damaged, or of another graph.
     """
 
@@ -168,6 +169,11 @@ class SSDResNet34:
     def _holds_int8(self) -> bool:
         if self._given_precision == "int8":
             precisions.check_artifact(self.precision, "int8")
+            if self._ranges is not None:
+                raise UsageError(
+                    f"ranges: {self.name} is int8 already and has its own; leave them out, or give "
+                    "the weights that it was compiled from"
+                )
             return True
         has_ranges = self.weights == EMBEDDED or self._ranges is not None
         if self.precision == "int8" and not has_ranges:
