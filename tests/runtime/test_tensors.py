@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssd_resnet34.errors import InvalidInput
-from ssd_resnet34.runtime.tensors import Array, Outputs, image_by_image, read_inputs
+from ssd_resnet34.runtime.tensors import Array, Outputs, in_parts, read_inputs
 
 AXES = st.sampled_from([0, 1, 2, 3, 4, 299, 1199, 1200, 1201])
 DTYPES = st.sampled_from(["float32", ">f4", "float64", "float16", "uint8", "int64", "bool", "U3"])
@@ -49,9 +49,11 @@ def test_a_batch_is_taken_apart_and_put_together() -> None:
         return [image[:, :1], image[:, 1:]]
 
     batch = np.arange(4 * 3, dtype=np.float32).reshape(4, 3)
-    first, second = image_by_image(batch, run)
-    assert seen == [1, 1, 1, 1]
-    assert np.array_equal(np.concatenate([first, second], axis=1), batch)
+    for most, parts in ((1, [1, 1, 1, 1]), (3, [3, 1]), (4, [4]), (9, [4])):
+        seen.clear()
+        first, second = in_parts(batch, run, most)
+        assert seen == parts
+        assert np.array_equal(np.concatenate([first, second], axis=1), batch)
 
 
 def test_outputs_are_a_list() -> None:

@@ -185,13 +185,13 @@ def _checked(array: NDArray[Any]) -> Array:
     return np.ascontiguousarray(array)
 
 
-def image_by_image(tensor: Array, run: Callable[[Array], list[Array]]) -> list[Array]:
-    """Heads of float32 [N, 3, 1200, 1200] from a function for one image [1, 3, 1200, 1200].
+def in_parts(tensor: Array, run: Callable[[Array], list[Array]], most: int = 1) -> list[Array]:
+    """Heads of float32 [N, 3, 1200, 1200] from a function for ``most`` images at a time, or fewer.
 
-    A forward pass is 433 GFLOP and fills a CPU alone: batching gains nothing there and costs
-    memory for every image, so that the CPU engines take the batch apart.
+    One, for CPUs: a forward pass is 433 GFLOP and fills a CPU alone, so that batching gains nothing
+    there and costs memory for every image.
     """
-    results = [run(tensor[n : n + 1]) for n in range(len(tensor))]
+    results = [run(tensor[n : n + most]) for n in range(0, len(tensor), most)]
     if len(results) == 1:
         return results[0]
     return [np.concatenate(head) for head in zip(*results, strict=True)]

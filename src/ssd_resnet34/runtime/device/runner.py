@@ -16,7 +16,7 @@ from ...vision.postprocess import Rules, postprocess
 from ...vision.priors import priors
 from ...vision.selection import Candidates
 from ..precision import Precision
-from ..tensors import Array
+from ..tensors import Array, in_parts
 from .network import MAX_BATCH, DeviceNetwork, Plan
 from .pixels import Preprocessor
 from .selection import MAX_GROUPS, select
@@ -69,16 +69,14 @@ class DeviceRunner:
 
     def run(self, tensor: Array) -> list[Array]:
         """Heads of float32 [N, 3, 1200, 1200]: twelve float32 arrays in contract order."""
-        parts = []
-        for part in self._parts(tensor):
-            with self._faults(len(part)), self._lane():
-                # A read-only array would make torch warn; it is never written to here.
-                source = torch.from_numpy(part if part.flags.writeable else part.copy())
-                # Two steps, or the CPU would do the rounding.
-                parts.append(self._heads(source.to(self._device).to(KINDS[self._precision])))
-        if len(parts) == 1:
-            return parts[0]
-        return [np.concatenate(head) for head in zip(*parts, strict=True)]
+        return in_parts(tensor, self._run, self._most)
+
+    def _run(self, part: Array) -> list[Array]:
+        with self._faults(len(part)), self._lane():
+            # A read-only array would make torch warn; it is never written to here.
+            source = torch.from_numpy(part if part.flags.writeable else part.copy())
+            # Two steps, or the CPU would do the rounding.
+            return self._heads(source.to(self._device).to(KINDS[self._precision]))
 
     def detect(self, images: Sequence[NDArray[np.uint8]], rules: Rules) -> list[Candidates]:
         """The chosen boxes of each image: BGR uint8 (H, W, 3), of any sizes.
@@ -121,9 +119,6 @@ class DeviceRunner:
             f"engine torch gave NaN or infinity on {self._device} and, asked again, did not; check "
             "the device's memory"
         )
-
-    def _parts(self, tensor: Array) -> list[Array]:
-        return [tensor[n : n + self._most] for n in range(0, len(tensor), self._most)]
 
     @contextlib.contextmanager
     def _lane(self) -> Iterator[None]:

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
-
 from ...contract import HEAD_NAMES, INPUT_NAME
 from ...errors import EngineUnavailable, SessionError
 from ..precision import HALF_ON_GPUS
-from ..tensors import Array, image_by_image
+from ..tensors import Array, in_parts
 from . import CompileRequest, import_engine, version_of
 
 _SEVERITY_ERROR = 3
@@ -96,7 +94,7 @@ class ONNXRuntimeEngine:
                 "use device='cpu', or engine='torch' for a GPU"
             )
         session.disable_fallback()  # a failing run is an error, not a run on the CPU
-        return ONNXRuntimeRunner(session, one_by_one=kind == "cpu")
+        return ONNXRuntimeRunner(session, 1 if kind == "cpu" else _GPU_BATCH)
 
 
 def _providers(request: CompileRequest) -> list[Any]:
@@ -120,17 +118,11 @@ def _providers(request: CompileRequest) -> list[Any]:
 class ONNXRuntimeRunner:
     """An inference session, which is safe from all threads by itself."""
 
-    def __init__(self, session: Any, one_by_one: bool = True) -> None:
-        self._session = session
-        self._one_by_one = one_by_one
+    def __init__(self, session: Any, most: int) -> None:
+        self._session, self._most = session, most
 
     def run(self, tensor: Array) -> list[Array]:
-        if self._one_by_one:
-            return image_by_image(tensor, self._run)
-        parts = [self._run(tensor[n : n + _GPU_BATCH]) for n in range(0, len(tensor), _GPU_BATCH)]
-        if len(parts) == 1:
-            return parts[0]
-        return [np.concatenate(head) for head in zip(*parts, strict=True)]
+        return in_parts(tensor, self._run, self._most)
 
     def _run(self, images: Array) -> list[Array]:
         try:

@@ -11,7 +11,7 @@ from ...contract import HEAD_NAMES, INPUT_NAME, INPUT_SIZE
 from ...errors import EngineUnavailable, SessionError
 from .. import cpu
 from ..precision import HALF_ON_GPUS
-from ..tensors import Array, image_by_image
+from ..tensors import Array, in_parts
 from . import CompileRequest, import_engine, version_of
 
 _BLOB = 1
@@ -46,13 +46,12 @@ class OpenVINOEngine:
 
     def precisions(self, device: str) -> Mapping[str, str]:
         """fp32 and int8 always; bf16 where the CPU has it (elsewhere it would be emulated)."""
-        core = _shared_core()
         if device != "cpu":
             raise EngineUnavailable(
                 f"engine openvino runs on the CPU here, not on {device}; use device='cpu', or "
                 "engine='torch' for a GPU"
             )
-        capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        capable = "BF16" in _shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return {
             "fp32": "",
             "bf16": "" if capable else "this CPU has no bfloat16 instructions",
@@ -90,7 +89,7 @@ class OpenVINOEngine:
             runner = OpenVINORunner(compiled, request)
         except RuntimeError as error:
             raise SessionError(
-                f"engine openvino cannot compile the artifact: {_first_line(error)}; try "
+                f"engine openvino cannot compile the artifact: {_last_line(error)}; try "
                 "engine='onnxruntime', or compile the artifact again"
             ) from error
         request.cache.store(exported if isinstance(exported, bytes) else exported.getvalue(), **key)
@@ -108,7 +107,7 @@ def _config(request: CompileRequest) -> dict[str, Any]:
     }
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
@@ -123,7 +122,7 @@ class OpenVINORunner:
             self._requests.put(compiled.create_infer_request())
 
     def run(self, tensor: Array) -> list[Array]:
-        return image_by_image(tensor, self._run_one)
+        return in_parts(tensor, self._run_one)
 
     def _run_one(self, image: Array) -> list[Array]:
         request = self._requests.get()
@@ -132,7 +131,7 @@ class OpenVINORunner:
             found = request.infer({INPUT_NAME: image}, share_inputs=True, share_outputs=False)
             return [np.asarray(found[name], np.float32) for name in HEAD_NAMES]
         except RuntimeError as error:
-            raise SessionError(f"engine openvino failed: {_first_line(error)}") from error
+            raise SessionError(f"engine openvino failed: {_last_line(error)}") from error
         finally:
             self._requests.put(request)
 

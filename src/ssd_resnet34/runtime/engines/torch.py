@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import EngineUnavailable, SessionError
 from .. import cpu
 from ..precision import HALF_ON_GPUS
-from ..tensors import Array, image_by_image
+from ..tensors import Array, in_parts
 from . import CompileRequest, Runner, import_engine, version_of
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class TorchRunner:
         self._request = request
 
     def run(self, tensor: Array) -> list[Array]:
-        return image_by_image(tensor, self._run)
+        return in_parts(tensor, self._run)
 
     def _run(self, image: Array) -> list[Array]:
         import torch
