@@ -55,11 +55,9 @@ def check_artifact(precision: str, artifact: ArtifactPrecision) -> None:
         )
 
 
-def preferred(device: str = "cpu") -> Choice:
-    """The fastest precision of this machine, for whoever builds the artifact."""
+def preferred() -> Choice:
+    """The fastest precision of this CPU, for whoever builds the artifact."""
     found = cpu.features()
-    if device != "cpu":
-        return Choice("bf16", f"fastest float precision of device {device}")
     if cpu.has_int8(found):
         return Choice("int8", "this CPU has 8-bit dot products (VNNI, AMX or ARM dot product)")
     if cpu.has_fast_bf16(found, cpu.vendor()):
