@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -38,6 +39,7 @@ EXTENSIONS: Final = frozenset(
 
 _CAMERA: Final = re.compile(r"camera:(\d{1,3})")
 _STREAM: Final = re.compile(r"(rtsps?|rtmps?|udp|tcp|srt|https?)://", re.IGNORECASE)
+_ACCOUNT: Final = re.compile(r"(?<=://)[^/?#]*@")
 
 TIMEOUT: Final = 10.0
 """Seconds to wait for a network source to open, or for its next frame."""
@@ -56,7 +58,7 @@ class Frame:
     """One picture of a video.
 
     ``number`` counts all frames of the source from 0, those that were left out too; ``seconds`` are
-    from its first frame: by the file's own clock, or by ours for a live source.
+    from its first frame: by the clock of the file or stream, by ours where it has none.
     """
 
     image: Image
@@ -71,6 +73,11 @@ def is_video(source: str) -> bool:
     return os.path.splitext(source)[1].lower() in EXTENSIONS and not os.path.isdir(source)
 
 
+def shown(source: str) -> str:
+    """A source as it may be written down: without the account in its address."""
+    return _ACCOUNT.sub("", source) if _STREAM.match(source) else source
+
+
 class Video:
     """A source that is open; iterate over it once, and close it or use it as a context manager.
 
@@ -80,6 +87,7 @@ class Video:
         reconnect: seconds without a frame after which a live source is given up.
         limits: of the pixels of a frame.
         on_note: told when a live source is lost and found, and when a file ends early.
+        sleep, clock: of tests; a sleep of ours ends with :meth:`stop`.
 
     Raises:
         UnreadableFile: no such file, camera or answer.
@@ -96,15 +104,18 @@ class Video:
         reconnect: float = RECONNECT,
         limits: Limits = DEFAULT_LIMITS,
         on_note: Callable[[str], None] = lambda _: None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if every < 1:
             raise UsageError(f"every: {every} is out of range; give a number from 1")
-        self.source, self.name = source, printable(source)
+        self.source, self.name = source, printable(shown(source))
         self.every, self.reconnect = every, reconnect
-        self._limits, self._on_note, self._sleep, self._clock = limits, on_note, sleep, clock
+        self._stopped = threading.Event()
+        self._on_note, self._clock = on_note, clock
+        self._sleep = self._stopped.wait if sleep is None else sleep
         self._camera = _CAMERA.fullmatch(source)
+        self._times = LiveTimes()
         self._capture = self._open()
         if self._capture is None:
             raise self._refused()
@@ -136,21 +147,23 @@ class Video:
             UnreadableFile: a live source is gone for good, or a file has no frame at all.
         """
         number = -1
-        began = self._clock()
-        while self._capture is not None:
+        while self._capture is not None and not self._stopped.is_set():
             if not self._capture.grab():
                 if not self.live:
                     break
                 self._come_back()
-                continue
+                if self._capture is None:
+                    break
             number += 1
-            seconds = self._seconds(number, began)
+            seconds = self._seconds(number)
             if number % self.every:
                 continue
             found, pixels = self._capture.retrieve()
             if not found or pixels is None:
                 continue  # one damaged frame; the next may be whole
-            yield Frame(Image(_bgr(pixels), self.source), number, seconds)
+            yield Frame(Image(_bgr(pixels), shown(self.source)), number, seconds)
+        if self._stopped.is_set():
+            return
         if number < 0:
             raise UnreadableFile(f"{self.name}: not one frame can be read; check the file")
         if not self.live and number + 1 < 0.98 * self.frames - 1:
@@ -158,6 +171,10 @@ class Video:
                 f"{self.name}: ends after {number + 1} frames, its header promises about "
                 f"{self.frames}; it is cut short or damaged"
             )
+
+    def stop(self) -> None:
+        """End an iteration that runs in another thread: no frame is begun, no return waited for."""
+        self._stopped.set()
 
     def close(self) -> None:
         """Release the source; a second call does nothing."""
@@ -185,6 +202,10 @@ class Video:
         else:
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(TIMEOUT * 1000)]
             limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(TIMEOUT * 1000)]
+            if _STREAM.match(self.source):
+                # Each further thread of FFmpeg decodes a frame of its own, and all come so much
+                # later: H.264 of a camera by 16 threads came 11 frames later than by one.
+                limits += [cv2.CAP_PROP_N_THREADS, 1]
             capture = cv2.VideoCapture(self.source, cv2.CAP_FFMPEG, limits)
         if capture.isOpened():
             return capture
@@ -210,15 +231,15 @@ class Video:
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         return int(count) if 0 < count < 2**40 else 0
 
-    def _seconds(self, number: int, began: float) -> float:
-        if self.live:
-            return self._clock() - began
+    def _seconds(self, number: int) -> float:
         position = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+        if self.live:
+            return self._times(self._clock(), 0.0 if self._camera is not None else position)
         # A container without times (raw streams) gives 0 for every frame.
         return position if position > 0 or number == 0 else number / self.rate
 
     def _come_back(self) -> None:
-        """Open a live source again.
+        """Open a live source again and grab its first frame; None is open when stopped.
 
         Raises:
             UnreadableFile: it did not answer for the whole of ``reconnect``.
@@ -234,11 +255,44 @@ class Video:
                     "with --reconnect"
                 )
             self._sleep(pause)
+            if self._stopped.is_set():
+                return
             pause = min(2 * pause, _LONGEST_PAUSE)
+            self._times.connect(self._clock())
             self._capture = self._open()
             if self._capture is not None and not self._capture.grab():
                 self.close()  # it answers, and gives nothing
         self._on_note(f"{self.name}: back")
+
+
+class LiveTimes:
+    """Seconds of the frames of a live source: by its own clock, held against ours.
+
+    A network stream is watched for a second while it is opened, and its frames of that time come at
+    once: only its own clock says when they were taken. That clock begins anew with a connection; it
+    may stand still or jump, and ours then counts.
+    """
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._shift = self._last = 0.0
+
+    def connect(self, now: float) -> None:
+        """Another connection is opened: its first frame is of now."""
+        self._shift = 0.0 if self._began is None else now - self._began
+
+    def __call__(self, now: float, position: float) -> float:
+        """Of a frame that is read now; ``position`` by the stream's clock, 0 where it has none."""
+        if self._began is None:
+            self._began, self._shift = now, -position
+            return 0.0
+        now -= self._began
+        seconds = position + self._shift
+        if not self._last < seconds < max(now, self._last) + TIMEOUT:
+            seconds = max(now, self._last)
+            self._shift = seconds - position
+        self._last = seconds
+        return seconds
 
 
 def _bgr(pixels: Any) -> Any:

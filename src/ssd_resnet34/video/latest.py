@@ -38,6 +38,7 @@ class Latest:
         with self._state:
             self._over = True
             self._state.notify_all()
+        self._video.stop()
         self._thread.join()
 
     def __iter__(self) -> Iterator[Frame]:
