@@ -77,7 +77,8 @@ class Statistics:
         """
         if not self.images:
             raise CalibrationError(
-                "no calibration image was seen; give at least one, a few dozen are better"
+                "no calibration image was seen: none was given, or all were refused; give some "
+                "that can be read, a few dozen are best"
             )
         return {
             name: find_range(histogram, method, symmetric=symmetric, percentage=percentage)
@@ -199,9 +200,7 @@ def calibrate(
     watched: Observer | None = None  # an all-known list of images needs no session
     seen = 0
     for image in readable(images, on_image, limits):
-        fingerprint = hashlib.sha256(
-            f"{image.pixels.shape}".encode() + np.ascontiguousarray(image.pixels).tobytes()
-        ).hexdigest()
+        fingerprint = _fingerprint(image)
         if seen < len(known):
             if known[seen] != fingerprint:
                 raise CalibrationError(
@@ -245,6 +244,13 @@ def readable(
             continue
         yield image
         on_image(None)
+
+
+def _fingerprint(image: Image) -> str:
+    """SHA-256 of the size and the pixels."""
+    digest = hashlib.sha256(f"{image.pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(image.pixels).data)
+    return digest.hexdigest()
 
 
 class Observer:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from ..errors import CalibrationError, UsageError
+from ..errors import UsageError
 from .calibration import Statistics, calibrate
 from .quantization import GIVEN, Ranges, named_layers, quantize
 from .ranges import DEFAULT_PERCENTAGE, Method, check_method
@@ -55,11 +55,7 @@ def find_ranges(
     """
     check_method(method, percentage)
     seen = calibrate(source, images, path=statistics, **calibration)
-    if not seen.images:
-        raise CalibrationError(
-            "no calibration image was seen: none was given, or all were refused; give some that "
-            "can be read, a few dozen are best"
-        )
+    found = seen.ranges(method, symmetric=symmetric, percentage=percentage)
     words = [method, "symmetric" if symmetric else "asymmetric"]
     if method == "percentile":
         words.append(f"{percentage:g} %")
@@ -68,7 +64,6 @@ def find_ranges(
         "calibration_images": str(len(seen.images)),
         "calibration_images_sha256": seen.images_sha256,
     }
-    found = seen.ranges(method, symmetric=symmetric, percentage=percentage)
     return Calibrated(found, facts, seen)
 
 
