@@ -14,6 +14,7 @@ from ..contract import LEVELS, NUM_PRIORS, SCALE_WH, SCALE_XY, Contract
 from ..errors import UsageError
 from ..vision.postprocess import DEFAULT_SCORE_THRESHOLD, rules
 from ..vision.priors import priors
+from ..vision.selection import MAX_EXPONENT
 from .nodes import Nodes
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 SPLIT_OUTPUTS: Final = ("logits", "offsets")
 
 DETECTION_OUTPUTS: Final = ("boxes", "scores", "indices", "category_ids", "num_detections")
-
-_MAX_EXPONENT: Final = 60.0
-"""As in ``postprocess``: no offset makes a size infinite."""
 
 _MAX_COORDINATE: Final = 1e18
 """In sides of the image; the area of such a box is still finite in float32."""
@@ -169,7 +167,7 @@ def _decode(nodes: Nodes, contract: Contract, offsets: str) -> str:
     centre = nodes.node("Add", [shift, nodes.floats("prior_centres", centres)], "centre")
     scale = nodes.floats("scale_wh", SCALE_WH)
     exponent = nodes.node("Mul", [halves("dwdh", 2), scale], "exponent")
-    growth = nodes.node("Exp", [clip(exponent, "exponent.clipped", _MAX_EXPONENT)], "growth")
+    growth = nodes.node("Exp", [clip(exponent, "exponent.clipped", MAX_EXPONENT)], "growth")
     half = nodes.node("Mul", [growth, nodes.floats("prior_halves", sizes / 2)], "half")
     low = nodes.node("Sub", [centre, half], "left_top")
     high = nodes.node("Add", [centre, half], "right_bottom")
