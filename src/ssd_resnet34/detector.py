@@ -14,7 +14,7 @@ from .runtime import session
 from .runtime.pipeline import overlapped
 from .runtime.session import EngineLike, Session
 from .vision.detections import Detections
-from .vision.images import Colour, Image, Limits, Source, decode
+from .vision.images import DEFAULT_LIMITS, Colour, Image, Limits, Source, decode
 from .vision.postprocess import rules
 from .vision.selection import Nms
 
@@ -49,7 +49,7 @@ class Detector:
         model: SSDResNet34,
         session: Session,
         options: Options = Options(),  # frozen
-        limits: Limits = Limits(),  # noqa: B008  # frozen
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         # Wrong options are refused now, not later.
         self._rules = rules(**vars(options), contract=session.contract)
@@ -205,7 +205,7 @@ def load(
     top_k: int = 200,
     nms: Nms = "exact",
     classes: Iterable[str | int] | None = None,
-    limits: Limits = Limits(),  # noqa: B008  # frozen
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Detector:
     """A ready detector: by default the embedded weights in the fastest way this machine has.
 

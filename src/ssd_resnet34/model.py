@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import artifact, weights
 from .compiler import quantization
@@ -18,6 +18,7 @@ from .network.builder import PRODUCER
 from .runtime import cache
 from .runtime import precision as precisions
 from .vision.detections import Detections
+from .vision.images import DEFAULT_LIMITS, Colour, Limits
 from .vision.postprocess import DEFAULT_SCORE_THRESHOLD, Context, Heads
 from .vision.postprocess import postprocess as _postprocess
 from .vision.preprocess import ModelInput
@@ -27,9 +28,6 @@ from .weights import embedded
 from .weights.ranges import check as check_ranges
 from .weights.ranges import read as read_ranges
 from .weights.records import EMBEDDED
-
-if TYPE_CHECKING:
-    from .vision.images import Colour, Limits
 
 
 class SSDResNet34:
@@ -194,11 +192,10 @@ class SSDResNet34:
         return artifact.contract_of(self._given)
 
     def preprocess(
-        self, images: Any, *, colour: "Colour | None" = None, limits: "Limits | None" = None
+        self, images: Any, *, colour: Colour | None = None, limits: Limits = DEFAULT_LIMITS
     ) -> ModelInput:
         """Images -> :class:`ModelInput`; see :func:`ssd_resnet34.vision.preprocess.preprocess`."""
-        options = {} if limits is None else {"limits": limits}
-        return _preprocess(images, self.contract, colour=colour, **options)
+        return _preprocess(images, self.contract, colour=colour, limits=limits)
 
     def postprocess(
         self,
