@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SSDResNet34Error, UsageError
+from .annotations import printable_utf8
 from .detections import Detections
 
 if TYPE_CHECKING:
@@ -282,8 +283,7 @@ def _font(path: str | PathLike[str] | None, size: int) -> "Font":
 
 def _printable(text: str) -> str:
     """One line, and no half of a surrogate pair, which FreeType refuses."""
-    safe = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(char if char.isprintable() else " " for char in safe)
+    return "".join(char if char.isprintable() else " " for char in printable_utf8(text))
 
 
 def _oklch(lightness: float, chroma: float, hue: float) -> tuple[float, float, float]:
