@@ -161,7 +161,7 @@ class Trace:
     def bias(
         self, head: Head, node: "onnx.NodeProto", codes: Codes, values: NDArray[np.float64]
     ) -> None:
-        """Note the bias that an addition gives to each channel of a head, float64 (channels,)."""
+        """Note the bias that an addition gives to each channel of a head, float32 (channels,)."""
         if len(self.index.nodes[head.node].input) > 2 or head.name in self.biases:
             return
         channel = (codes.reshape(-1) - head.start) // LEVELS[head.level].size ** 2
