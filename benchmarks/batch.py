@@ -1,41 +1,58 @@
-"""Batch against ``detector.stream`` on the same images: what worker processes and rows cost.
+"""What a batch run costs beside the network, as ratios of interleaved pairs; 1 is no cost at all.
 
-    python -m benchmarks.batch [--pairs 15] [--images 6] [--json]
+    python -m benchmarks.batch [--part stream|ray] [--pairs 15] [--images 6] [--json]
 
-Interleaved pairs, both with all threads of this process and already loaded; ours reads files,
-hashes them, runs them in a worker process and commits shards. A ratio of 1 is no cost at all.
+*stream*: a batch against ``detector.stream`` on the same images, both with all threads of this
+process and already loaded; ours reads files, hashes them, runs them in a worker process and commits
+shards.
+
+*ray*: the actor of a Ray cluster on this machine alone, with all threads, against a local worker
+process with as many: the same pictures in two shards, given out by Ray Data and by us. A round
+starts its actor anew: left out is all that comes before its first image is done, of both. What
+lies between two shards is in it, and weighs more than in shards of the usual size. The cluster's
+own processes run during both.
 """
 
 import argparse
+import importlib.util
 import json
+import os
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import cv2
 import numpy as np
 
 import ssd_resnet34
-from ssd_resnet34.batch import manifest, running, shards
+from ssd_resnet34 import ray_cluster
+from ssd_resnet34.batch import cluster, manifest, running, shards
+from ssd_resnet34.batch.cluster import Actors
 from ssd_resnet34.batch.manifest import Manifest
 from ssd_resnet34.batch.place import LocalPlace
 from ssd_resnet34.batch.pool import Care, Pool
 from ssd_resnet34.batch.sources import Search
 from ssd_resnet34.batch.worker import Job
-from ssd_resnet34.benchmarking.pairs import ENOUGH, Comparison, compare
+from ssd_resnet34.benchmarking.pairs import ENOUGH, Comparison, compare, ratio
+from ssd_resnet34.runtime import cpu
 
 SAMPLE: Final = Path(__file__).resolve().parents[1] / "samples" / "scene.png"
 
-ENOUGH_RATE: Final = 0.95
-"""Least rate of batch as a share of the stream's."""
+LEAST: Final = {"stream": 0.95, "ray": 0.90}
+"""Least rate of ours as a share of the other's."""
+
+CARE: Final = Care(timeout=600)
 
 
 def pictures(folder: Path, count: int) -> list[str]:
     """JPEGs of the sample picture at sizes between 640 and 1920 pixels."""
     picture = cv2.imdecode(np.frombuffer(SAMPLE.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
+    folder.mkdir()
     paths = []
     for n, width in enumerate(np.linspace(640, 1920, count).astype(int).tolist()):
         height = round(width * picture.shape[0] / picture.shape[1])
@@ -47,39 +64,103 @@ def pictures(folder: Path, count: int) -> list[str]:
     return paths
 
 
-def measure(pairs: int, count: int) -> Comparison:
+def process(found: Manifest, pool: Pool) -> None:
+    """All shards, by the worker processes of a pool; committed."""
+    for shard, rows, timings in running.process(found, pool, dict.fromkeys(every(found), ())):
+        errors = [row.message for row in rows if row.error]
+        assert not errors, errors
+        shards.commit(found.place, found.plan, shard, rows, timings)
+
+
+def every(found: Manifest) -> Sequence[int]:
+    """Numbers of all shards."""
+    return range(found.plan.shards)
+
+
+def against_stream(pairs: int, count: int) -> Comparison:
     """Time both on ``count`` pictures a round."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "in").mkdir()
         paths = pictures(folder / "in", count)
         place = LocalPlace(folder / "out")
         plan = manifest.write(place, Search(str(folder / "in")), shard_size=count)
         found = Manifest(place, plan)
-        with ssd_resnet34.load() as detector, Pool(Job(), Care(timeout=600)) as pool:
+        with ssd_resnet34.load() as detector, Pool(Job(), CARE) as pool:
 
             def stream() -> None:
                 assert len(list(detector.stream(paths))) == count
 
-            def batch() -> None:
-                for shard, rows, timings in running.process(found, pool, {0: ()}):
-                    errors = [row.message for row in rows if row.error]
-                    assert not errors, errors
-                    shards.commit(place, plan, shard, rows, timings)
+            return compare(f"batch, {count} images", stream, lambda: process(found, pool), pairs)
 
-            return compare(f"batch, {count} images", stream, batch, pairs)
+
+def against_local(pairs: int, count: int) -> Comparison:
+    """Time both on two shards of ``count`` pictures a round."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray = ray_cluster.ray()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pictures(folder / "in", 2 * count)
+        place = LocalPlace(folder / "out")
+        plan = manifest.write(place, Search(str(folder / "in")), shard_size=count)
+        found = Manifest(place, plan)
+        threads = cpu.available_threads()
+        job, actors = Job(threads=threads), Actors(cpus=threads)
+        ray_cluster.connect(ray, "local")
+        try:
+            with Pool(job, CARE) as pool:
+
+                def over_ray() -> None:
+                    target = str(folder / "out")
+                    rules = running.Rules()
+                    lines = cluster.distribute(
+                        ray, list(every(found)), target, job, CARE, rules, actors
+                    )
+                    assert [line["errors"] for line in lines] == ["{}"] * plan.shards
+
+                sides: list[Callable[[], None]] = [lambda: process(found, pool), over_ray]
+                times = []
+                for number in range(pairs):
+                    order = (0, 1) if number % 2 else (1, 0)
+                    taken = {side: steady(found, sides[side]) for side in order}
+                    times.append((taken[0], taken[1]))
+        finally:
+            ray.shutdown()
+    one = ratio(times)
+    local, mine = (1e3 * median(side) for side in zip(*times, strict=True))
+    title = f"Ray on one node, 2 shards of {count} images, ms an image"
+    return Comparison(title, one.median, one.low, one.high, local, mine, pairs)
+
+
+def steady(found: Manifest, work: Callable[[], None]) -> float:
+    """Seconds an image from the first one that is done to the last, by the shards' sidecars."""
+    shards.remove(found.place, [shards.name_of(found.plan, one) for one in every(found)])
+    work()
+    ended = [one.ended for shard in every(found) for one in shards.read_timings(found.place, shard)]
+    assert len(ended) == found.plan.count
+    return (max(ended) - min(ended)) / (len(ended) - 1)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--part", choices=LEAST, help="default: both")
     parser.add_argument("--pairs", type=int, default=ENOUGH)
-    parser.add_argument("--images", type=int, default=6)
+    parser.add_argument("--images", type=int, default=6, help="a round; with Ray, a shard")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    found = measure(max(arguments.pairs, ENOUGH), arguments.images)
-    print(json.dumps(asdict(found)) if arguments.json else found)
-    if found.ratio < ENOUGH_RATE:
-        sys.exit(f"batch reaches {found.ratio:.2f} of the stream's rate, not {ENOUGH_RATE}")
+    measures = {"stream": against_stream, "ray": against_local}
+    if arguments.part is None and importlib.util.find_spec("ray") is None:
+        print("Ray is not installed: its part is left out", file=sys.stderr)
+        del measures["ray"]
+    slow = []
+    for part in [arguments.part] if arguments.part else measures:
+        found = measures[part](max(arguments.pairs, ENOUGH), arguments.images)
+        print(json.dumps(asdict(found)) if arguments.json else found, flush=True)
+        if found.ratio < LEAST[part]:
+            slow.append(f"{part}: {found.ratio:.2f} of the other's rate, not {LEAST[part]}")
+    if slow:
+        sys.exit("\n".join(slow))
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def careless(
     monkeypatch.setattr(ray_cluster, "ray", lambda: SimpleNamespace(remote=lambda **_: _Now))
     monkeypatch.setattr(ray_cluster, "connect", lambda ray, address: None)
     monkeypatch.setattr(cluster, "_answer", lambda ray, promised, actors: promised)
-    monkeypatch.setattr(cluster, "_round", made)
+    monkeypatch.setattr(cluster, "distribute", made)
     monkeypatch.setattr(cluster, "Pool", same_process)
     return made
 

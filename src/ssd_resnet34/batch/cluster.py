@@ -115,7 +115,7 @@ def run(
         rows = refused = 0
         while True:
             given = len(remaining)
-            for done in _round(ray, sorted(remaining), target, job, care, rules, actors):
+            for done in distribute(ray, sorted(remaining), target, job, care, rules, actors):
                 lock.check()
                 errors = Counter(json.loads(done["errors"]))
                 rows += int(done["rows"])
@@ -137,7 +137,7 @@ def run(
         return Outcome(made, summary, resumed)
 
 
-def _round(
+def distribute(
     ray: Any,
     numbers: list[int],
     target: str,
@@ -146,7 +146,13 @@ def _round(
     rules: Rules,
     actors: Actors,
 ) -> Iterator[Mapping[str, Any]]:
-    """A line for each shard that Ray tells of; a failure of Ray's ends the round, not the run."""
+    """One round: a line (``shard``, ``rows``, ``errors`` as JSON) for each shard that Ray tells of.
+
+    A failure of Ray's ends the round, not the run.
+
+    Raises:
+        BatchError, UsageError: of an actor, such as a plan that it cannot see.
+    """
     if not numbers:
         return
     data = import_module("ray.data")
