@@ -18,11 +18,12 @@ _FOLDER_MEND: Final = "choose an existing folder that you may write to"
 def replacing(path: str | PathLike[str]) -> Iterator[IO[bytes]]:
     """A new binary file that takes the place of ``path`` at the end, or vanishes on an exception.
 
-    A symbolic link stays and its target is replaced; an existing file's permissions stay.
+    A symbolic link stays and its target is replaced; an existing file's permissions stay. Errors
+    of writing to the file come as they are: :func:`told` makes them one of ours.
 
     Raises:
         UsageError: it cannot be made there, or what is there is no regular file.
-        OutputError: it cannot be written whole.
+        OutputError: the last of it cannot be written.
     """
     name = os.fspath(path)
     target, mode = _place(name)
@@ -44,6 +45,17 @@ def replacing(path: str | PathLike[str]) -> Iterator[IO[bytes]]:
             file.close()
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write(path: str | PathLike[str], data: bytes | memoryview) -> None:
+    """Make ``data`` the content of ``path``, whole or not at all, as :func:`replacing` does.
+
+    Raises:
+        UsageError: it cannot be made there, or what is there is no regular file.
+        OutputError: it cannot be written whole.
+    """
+    with replacing(path) as file, told(os.fspath(path)):
+        file.write(data)
 
 
 def _settle(folder: Path) -> None:

@@ -37,6 +37,7 @@ from ssd_resnet34.errors import (
     UnsupportedImage,
     UsageError,
 )
+from ssd_resnet34.files import replacing
 from ssd_resnet34.vision.images import Image
 from ssd_resnet34.vision.preprocess import preprocess
 
@@ -489,7 +490,7 @@ class FullFile:
 
 @contextmanager
 def on_a_full_disk(path: str | PathLike[str]) -> Iterator[FullFile]:
-    with files.replacing(path):
+    with replacing(path):
         yield FullFile()
 
 
@@ -501,7 +502,7 @@ def test_a_full_disk_is_told_and_the_file_before_stays(
     calibrate(SOURCE, listed[:1], path=file)
     before = file.read_bytes()
     with monkeypatch.context() as full:
-        full.setattr(calibration, "replacing", on_a_full_disk)
+        full.setattr(files, "replacing", on_a_full_disk)
         with pytest.raises(OutputError, match=r"statistics\.npz.*No space left.*free space"):
             calibrate(SOURCE, listed, path=file)
     assert file.read_bytes() == before

@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from ssd_resnet34.errors import SSDResNet34Error, UsageError
+from ssd_resnet34.errors import OutputError, SSDResNet34Error, UsageError
 from ssd_resnet34.vision.detections import Detections
 from ssd_resnet34.vision.images import decode
 from ssd_resnet34.vision.writers import EXTENSIONS, extension_of, open_writer, save
@@ -169,8 +170,6 @@ class TestForms:
 
     @pytest.mark.parametrize("extension", [".png", ".jpg", ".jpeg", ".webp"])
     def test_a_picture_extension_draws(self, extension: str, tmp_path: Path) -> None:
-        from PIL import Image
-
         Image.new("RGB", (200, 100), "white").save(tmp_path / "in.png")
         two(str(tmp_path / "in.png")).save(tmp_path / f"out{extension}")
         with Image.open(tmp_path / f"out{extension}") as drawn:
@@ -271,6 +270,19 @@ class TestPlaces:
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
             try:
                 save(tmp_path / name, (two() for _ in range(500)))
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert names(tmp_path) == []
+
+    @pytest.mark.parametrize("name", ["a.json", "a.txt", "a.xml", "a.png"])
+    def test_a_full_disk_is_one_error_for_one_image_too(self, name: str, tmp_path: Path) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+        crowd = two()[[0, 1] * 200]
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with pytest.raises(OutputError, match="cannot be written"):  # noqa: PT012
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+            try:
+                crowd.save(tmp_path / name, Image.fromarray(noise))
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert names(tmp_path) == []

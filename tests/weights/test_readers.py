@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import resource
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from ssd_resnet34.contract import COCO, COCO_TENSORFLOW, Category, Contract
 from ssd_resnet34.errors import (
     ArtifactError,
     ContractError,
+    OutputError,
     SSDResNet34Error,
     UnknownWeights,
     UnsafeWeights,
@@ -126,6 +128,20 @@ def test_an_export_that_fails_leaves_what_was_there(
     monkeypatch.setattr(np, "ascontiguousarray", lambda *given: made(*given).view(Unwritable))
     with pytest.raises(KeyboardInterrupt):
         embedded.export(small(FINE_TUNED), FINE_TUNED, path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
+    assert path.read_bytes() == b"before"
+
+
+def test_an_export_on_a_full_disk_is_told_and_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"before")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(OutputError, match=r"a\.safetensors.*free space"):  # noqa: PT012
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+        try:
+            embedded.export(small(FINE_TUNED), FINE_TUNED, path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
     assert path.read_bytes() == b"before"
 

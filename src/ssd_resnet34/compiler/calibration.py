@@ -17,10 +17,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import artifact, npz
+from .. import artifact, files, npz
 from ..contract import INPUT_NAME
 from ..errors import CalibrationError, ImageError, UsageError
-from ..files import replacing, told
 from ..runtime import cpu
 from ..vision.images import DEFAULT_LIMITS, Image, Limits, decode
 from ..vision.preprocess import preprocess
@@ -107,8 +106,7 @@ class Statistics:
         shares = np.array([h.shares for h in self.histograms.values()], np.float64)
         packed = io.BytesIO()  # zipfile, cut off by a full disk, would write on when collected
         np.savez_compressed(packed, head=np.array(text), counts=counts, shares=shares)
-        with replacing(path) as file, told(str(path)):
-            file.write(packed.getbuffer())
+        files.write(path, packed.getbuffer())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Statistics":

@@ -34,6 +34,7 @@ from typing import IO, Any, Final, Protocol, Self
 
 import numpy as np
 
+from .. import files
 from ..errors import UsageError
 from ..files import replacing, told
 from .annotations import printable_utf8, voc, yolo
@@ -80,8 +81,7 @@ def save(
     extension = extension_of(path)
     if isinstance(detections, Detections):
         if extension == ".json":
-            with replacing(path) as file:
-                file.write((detections.to_json() + "\n").encode())
+            files.write(path, (detections.to_json() + "\n").encode())
             return
         many: Iterable[Detections] = (detections,)
     else:
@@ -102,8 +102,7 @@ def save(
         data = _picture(images[0], source, extension, score_threshold)
     else:
         data = {".txt": yolo, ".xml": voc}[extension](images[0]).encode()
-    with replacing(path) as file:
-        file.write(data)
+    files.write(path, data)
 
 
 def open_writer(place: str | PathLike[str] | IO[bytes], extension: str | None = None) -> "Writer":

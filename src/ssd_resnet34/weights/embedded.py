@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..contract import Contract
 from ..errors import WeightsError
-from ..files import replacing
+from ..files import replacing, told
 from ..network.builder import COUNTER, check_state
 from ..network.layout import parameter_shapes
 from . import readers
@@ -126,7 +126,7 @@ def export(
     # Not safetensors' own writer: it puts metadata in an order that changes from run to run.
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    with replacing(target) as file:
+    with replacing(target) as file, told(str(target)):
         file.write(len(text).to_bytes(8, "little") + text)
         for value in arrays.values():
             file.write(value.tobytes())

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from .. import files
 from ..errors import CalibrationError
-from ..files import replacing, told
 
 Range = tuple[float, float]
 
@@ -81,8 +81,7 @@ def write(path: str | PathLike[str], ranges: Mapping[str, Range]) -> None:
     pairs = check(ranges)
     entries = {name: [_shortest(low), _shortest(high)] for name, (low, high) in pairs.items()}
     text = yaml.safe_dump(entries, sort_keys=False, default_flow_style=None, width=1000)
-    with replacing(path) as file, told(str(path)):
-        file.write(text.encode())
+    files.write(path, text.encode())
 
 
 def _shortest(value: float) -> float:

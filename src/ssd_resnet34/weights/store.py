@@ -8,8 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from .. import files
 from ..errors import DownloadFailed, UnknownWeights, UsageError, WeightsError, WrongHash
-from ..files import replacing
 from . import embedded, readers
 from .download import TIMEOUT, Progress, download, place
 from .records import EMBEDDED, RECORDS, Record
@@ -240,8 +240,7 @@ def _note(name: str) -> Path:
 def _remember(name: str, sha256: str) -> None:
     """Keep the user's hash beside the file, so that every later load is checked by it too."""
     if known_sha256(name) != sha256:  # a read-only cache that has it works as well
-        with replacing(_note(name)) as file:
-            file.write(f"{sha256}\n".encode("ascii"))
+        files.write(_note(name), f"{sha256}\n".encode("ascii"))
 
 
 def _bar(progress: bool) -> "AbstractContextManager[Bar | None]":
