@@ -59,6 +59,22 @@ class Server:
                     found.append(int(child))
         return found
 
+    def processes(self) -> list[int]:
+        """Of the server, and of its workers."""
+        return [self.process.pid, *self.workers()]
+
+    def memory(self) -> list[int]:
+        """Resident bytes of each of its processes."""
+        return [_status(process, "VmRSS") for process in self.processes()]
+
+    def peaks(self) -> list[int]:
+        """The most bytes that each of its processes has held so far."""
+        return [_status(process, "VmHWM") for process in self.processes()]
+
+    def descriptors(self) -> list[int]:
+        """How many each of its processes has open."""
+        return [len(os.listdir(f"/proc/{process}/fd")) for process in self.processes()]
+
     def wait_ready(self, wanted: bool = True) -> None:
         with self.client() as client:
             wait(lambda: (client.get("/v2/health/ready").status_code == 200) is wanted)
@@ -66,6 +82,12 @@ class Server:
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
         return self.process.wait(SECONDS)
+
+
+def _status(process: int, name: str) -> int:
+    """Bytes of a line of kB in a process's status."""
+    text = Path(f"/proc/{process}/status").read_text()
+    return int(text.split(f"{name}:")[1].split()[0]) << 10
 
 
 def wait(condition: Any, seconds: float = SECONDS) -> None:

@@ -225,7 +225,7 @@ def test_a_cold_burst_of_large_bodies_is_refused_without_being_read(tmp_path: Pa
             with selectors.DefaultSelector() as ready:
                 for one in clients:
                     ready.register(one, selectors.EVENT_READ)
-                answers = []
+                answers: list[bytes] = []
                 while len(answers) < 50 - capacity:
                     for key, _ in ready.select(60):
                         answers.append(cast(socket.socket, key.fileobj).recv(12))

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
 from running_server import SECONDS, Server, environment, running, wait
+from serving_condition import Condition
 from serving_engine import FAULTS, coloured, picture
 from ssd_resnet34 import artifact, load
 from ssd_resnet34.detector import Detector
@@ -34,8 +35,27 @@ def detector() -> Iterator[Detector]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("server"), restarts=3) as started:
+    folder = tmp_path_factory.mktemp("server")
+    with running(folder, restarts=3, run_seconds=3.0) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def condition(server: Server) -> Iterator[Condition]:
+    """Of the server before any fault."""
+    with closing(Condition(server, GROWTH)) as made:
+        yield made
+
+
+@pytest.fixture
+def as_before(condition: Condition) -> Iterator[None]:
+    """A fault leaves the server, with another worker perhaps, as it was."""
+    yield
+    condition.check()
+
+
+GROWTH = (40_000_000, 40_000_000)
+"""Bytes that the server and its worker, or the next one, may ever hold more."""
 
 
 def right(client: httpx.Client, detector: Detector) -> bool:
@@ -43,6 +63,7 @@ def right(client: httpx.Client, detector: Detector) -> bool:
     return bool(found["detections"] == detector(picture(70)).to_dict()["detections"])
 
 
+@pytest.mark.usefixtures("as_before")
 def test_an_input_that_ends_a_worker_twice_is_not_run_again(
     server: Server, detector: Detector
 ) -> None:
@@ -60,7 +81,8 @@ def test_an_input_that_ends_a_worker_twice_is_not_run_again(
         assert right(client, detector)
 
 
-@pytest.mark.parametrize("fault", ["segv", "memory", "defect"])
+@pytest.mark.usefixtures("as_before")
+@pytest.mark.parametrize("fault", ["segv", "memory", "defect", "hang"])
 def test_whatever_ends_a_worker_costs_one_request(
     fault: str, server: Server, detector: Detector
 ) -> None:
@@ -70,6 +92,7 @@ def test_whatever_ends_a_worker_costs_one_request(
         assert right(client, detector)
 
 
+@pytest.mark.usefixtures("as_before")
 def test_a_worker_that_is_killed_from_outside_is_replaced(
     server: Server, detector: Detector
 ) -> None:
@@ -82,6 +105,7 @@ def test_a_worker_that_is_killed_from_outside_is_replaced(
     assert server.workers() != [before]
 
 
+@pytest.mark.usefixtures("as_before")
 def test_an_engines_own_error_is_500_and_the_worker_stays(
     server: Server, detector: Detector
 ) -> None:
@@ -93,6 +117,7 @@ def test_an_engines_own_error_is_500_and_the_worker_stays(
     assert server.workers() == before
 
 
+@pytest.mark.usefixtures("as_before")
 def test_the_same_verdict_for_a_cut_file_on_every_road(server: Server, detector: Detector) -> None:
     whole = picture(50, 300, 200)
     with server.client() as client:

@@ -2,10 +2,12 @@
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from fake_engine import FakeEngine
 from fake_network import fake_onnx
 from hostile.make_images import refused
 from running_server import Server, environment, running, wait
+from serving_condition import Condition
 from serving_engine import FAULTS, coloured, picture
 from ssd_resnet34 import Detections, load
 from ssd_resnet34.contract import COCO
@@ -27,6 +30,9 @@ from ssd_resnet34.serving.refusals import CODES, Refused
 
 TOKEN = "0123456789abcdef"
 SERVICE = "/inference.GRPCInferenceService/"
+GROWTH = (300_000_000, 60_000_000)
+"""Bytes that the server and its worker may ever hold more: a message has 65 MiB at most."""
+
 SIZES = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
 
 
@@ -53,6 +59,31 @@ def call(channel: Any, name: str, **values: Any) -> Any:
     request, answer = CLASSES[f"{name}Request"], CLASSES[f"{name}Response"]
     method = channel.unary_unary(f"{SERVICE}{name}", request.SerializeToString, answer.FromString)
     return method(request(**values), **options)
+
+
+@pytest.fixture(scope="module")
+def condition(server: Server, detector: Detector) -> Iterator[Condition]:
+    """Of the server before anything hostile was sent."""
+    right(server, detector)
+    with closing(Condition(server, GROWTH)) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _as_before(server: Server, condition: Condition, detector: Detector) -> Iterator[None]:
+    """Each entry leaves the server as it was: over gRPC, over HTTP, in memory and descriptors."""
+    yield
+    right(server, detector)
+    condition.check()
+
+
+def right(server: Server, detector: Detector) -> None:
+    """Alive, and the next good call is right."""
+    with grpc.insecure_channel(address(server), options=SIZES) as channel:
+        assert call(channel, "ServerLive").live
+        answer = call(channel, "ModelInfer", model_name="ssd-resnet34", **image(picture(60)))
+    boxes = np.frombuffer(answer.raw_output_contents[0], "<f4").reshape(-1, 4)
+    assert np.array_equal(boxes, detector(picture(60)).boxes)
 
 
 @pytest.fixture
@@ -179,25 +210,85 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_has_its_status_and_the_next_call_is_right(
-    name: str, channel: Any, detector: Detector
-) -> None:
+def test_what_is_wrong_has_its_status(name: str, channel: Any) -> None:
     values, status = WRONG[name]
     with pytest.raises(grpc.RpcError) as error:
         call(channel, "ModelInfer", **{"model_name": "ssd-resnet34", **image(picture()), **values})
     assert error.value.code().name == status
     assert len(error.value.details()) > 10
-    right = call(channel, "ModelInfer", model_name="ssd-resnet34", **image(picture(60)))
-    boxes = np.frombuffer(right.raw_output_contents[0], "<f4").reshape(-1, 4)
-    assert np.array_equal(boxes, detector(picture(60)).boxes)
 
 
-def test_refused_images_have_their_codes(channel: Any) -> None:
-    for name, (data, code) in refused().items():
+@pytest.mark.parametrize("name", refused())
+def test_refused_images_have_their_codes(name: str, channel: Any) -> None:
+    data, code = refused()[name]
+    with pytest.raises(grpc.RpcError) as error:
+        call(channel, "ModelInfer", model_name="ssd-resnet34", **image(data))
+    assert error.value.code().name == CODES[code].grpc
+    assert dict(error.value.trailing_metadata())["code"] == code
+
+
+BROKEN = {
+    "no fields": b"\xff" * 100,
+    "a length of 4 GB": b"\x0a\xff\xff\xff\xff\x0f",
+    "cut": b"\x0a\x05abc",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_bytes_that_are_no_message_are_a_bad_request(name: str, channel: Any) -> None:
+    for method in ("ServerLive", "ModelInfer"):
         with pytest.raises(grpc.RpcError) as error:
-            call(channel, "ModelInfer", model_name="ssd-resnet34", **image(data))
-        assert error.value.code().name == CODES[code].grpc, name
-        assert dict(error.value.trailing_metadata())["code"] == code
+            channel.unary_unary(f"{SERVICE}{method}")(BROKEN[name])
+        assert error.value.code().name == "INVALID_ARGUMENT"
+        assert f"no {method}Request" in error.value.details()
+        assert dict(error.value.trailing_metadata())["code"] == "bad_request"
+
+
+def test_metadata_of_a_megabyte_are_turned_away(channel: Any) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        call(channel, "ServerLive", metadata=(("x", "y" * 1_000_000),))
+    assert error.value.code().name == "RESOURCE_EXHAUSTED"
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+
+STREAMS: dict[str, bytes] = {
+    "HTTP/1.1": b"GET / HTTP/1.1\r\nHost: test\r\n\r\n",
+    "zeros": bytes(100_000),
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(600),
+    "half a preface": PREFACE[:10],
+    "a preface alone": PREFACE,
+    "a frame of 16 MB that does not come": PREFACE + SETTINGS + b"\xff\xff\xff\0\0\0\0\0\1",
+    "data without a call": PREFACE + SETTINGS + b"\0\0\5\0\0\0\0\0\1hello",
+    "pings without end": PREFACE + SETTINGS + (b"\0\0\x08\6\0\0\0\0\0" + bytes(8)) * 10_000,
+    "settings without end": PREFACE + SETTINGS * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_hostile_stream_leaves_the_server_as_it_was(name: str, server: Server) -> None:
+    host, _, port = address(server).partition(":")
+    for _ in range(20):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            with suppress(OSError):
+                connection.sendall(STREAMS[name])
+            connection.settimeout(0.05)
+            with suppress(OSError):
+                connection.recv(1 << 16)  # whatever it says
+
+
+def test_200_calls_that_are_cancelled_leave_nothing_behind(server: Server) -> None:
+    request, answer = CLASSES["ModelInferRequest"], CLASSES["ModelInferResponse"]
+    for _ in range(10):
+        with grpc.insecure_channel(address(server), options=SIZES) as channel:
+            method = channel.unary_unary(
+                f"{SERVICE}ModelInfer", request.SerializeToString, answer.FromString
+            )
+            message = request(model_name="ssd-resnet34", **image(picture(60)))
+            asked = [method.future(message) for _ in range(20)]
+            for one in asked[::2]:
+                one.cancel()
 
 
 def test_typed_contents_are_the_same_and_may_not_be_mixed_with_raw(

@@ -9,23 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving_requests import BLOB, IMAGE, NOT_THE_PROTOCOL, binary
 from ssd_resnet34.serving.inference import InferRequest, answer, header_length, parse, raw
 from ssd_resnet34.serving.refusals import Refused
 from ssd_resnet34.serving.tensors import encode
-
-IMAGE = {"name": "image", "datatype": "BYTES", "shape": [1]}
 
 
 def read(body: Any, blobs: bytes = b"") -> InferRequest:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     return parse(text + blobs, len(text) if blobs else None, 100)
-
-
-def binary(size: Any = 7, **changes: Any) -> dict[str, Any]:
-    return {"inputs": [{**IMAGE, "parameters": {"binary_data_size": size}, **changes}]}
-
-
-BLOB = (3).to_bytes(4, "little") + b"abc"
 
 
 def test_binary_and_base64_inputs_are_the_same_bytes() -> None:
@@ -86,71 +78,9 @@ def test_a_byte_order_mark_is_passed_over() -> None:
     assert read("\ufeff".encode() + json.dumps({"inputs": [text]}).encode()).inputs
 
 
-REFUSED: dict[str, tuple[Any, bytes]] = {
-    "no JSON": (b"{", b""),
-    "trailing garbage": (b'{"inputs": []} x', b""),
-    "not UTF-8": (b'{"inputs": "\xff"}', b""),
-    "an array": ([], b""),
-    "no inputs": ({}, b""),
-    "empty inputs": ({"inputs": []}, b""),
-    "inputs of another kind": ({"inputs": {}}, b""),
-    "an input that is a number": ({"inputs": [1]}, b""),
-    "id a number": ({**binary(), "id": 5}, BLOB),
-    "id too long": ({**binary(), "id": "x" * 101}, BLOB),
-    "half a surrogate pair": (b'{"id": "\\ud800", "inputs": [{"name": "a", "datatype": "BYTES", '
-                              b'"shape": [1], "data": ["a"]}]}', b""),
-    "timeout a string": ({**binary(), "parameters": {"timeout": "5"}}, BLOB),
-    "timeout true": ({**binary(), "parameters": {"timeout": True}}, BLOB),
-    "timeout negative": ({**binary(), "parameters": {"timeout": -1}}, BLOB),
-    "timeout a fraction": ({**binary(), "parameters": {"timeout": 1.5}}, BLOB),
-    "parameter an object": ({**binary(), "parameters": {"x": {}}}, BLOB),
-    "parameter null": ({**binary(), "parameters": {"x": None}}, BLOB),
-    "parameters a list": ({**binary(), "parameters": []}, BLOB),
-    "shape negative": (binary(shape=[-1]), BLOB),
-    "shape 0": (binary(shape=[0]), BLOB),
-    "shape a fraction": (binary(shape=[1.0]), BLOB),
-    "shape true": (binary(shape=[True]), BLOB),
-    "shape of a string": (binary(shape=["1"]), BLOB),
-    "shape huge": (binary(shape=[2**32, 2**32]), BLOB),
-    "shape too long": (binary(shape=[1] * 9), BLOB),
-    "shape missing": ({"inputs": [{"name": "image", "datatype": "BYTES", "data": ["a"]}]}, b""),
-    "size negative": (binary(-1), BLOB),
-    "size a string": (binary("7"), BLOB),
-    "size true": (binary(True), BLOB),
-    "size beyond the body": (binary(8), BLOB),
-    "bytes left over": (binary(), BLOB + b"x"),
-    "data and size": (binary(data=["a"]), BLOB),
-    "neither": ({"inputs": [IMAGE]}, b""),
-    "prefix longer than the blob": (binary(), b"\4\0\0\0abc"),
-    "blob under four bytes": (binary(2), b"ab"),
-    "more elements than the shape": (binary(14), BLOB * 2),
-    "number for BYTES": ({"inputs": [{**IMAGE, "data": [1]}]}, b""),
-    "content type unknown": (
-        {"inputs": [{**IMAGE, "data": ["a"], "parameters": {"content_type": "hex"}}]}, b""
-    ),
-    "datatype unknown": ({"inputs": [{**IMAGE, "datatype": "FP8", "data": [1]}]}, b""),
-    "name missing": ({"inputs": [{"datatype": "BYTES", "shape": [1], "data": ["a"]}]}, b""),
-    "the same input twice": ({"inputs": [{**IMAGE, "data": ["a"]}] * 2}, b""),
-    "outputs an object": ({**binary(), "outputs": {}}, BLOB),
-    "outputs of strings": ({**binary(), "outputs": ["boxes"]}, BLOB),
-    "binary_data a string": (
-        {**binary(), "outputs": [{"name": "b", "parameters": {"binary_data": "yes"}}]}, BLOB
-    ),
-    "NaN in data": (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [NaN]}]}',
-                    b""),
-    "NaN in a parameter": (b'{"parameters": {"a": NaN}, "inputs": [{"name": "x", "datatype": '
-                           b'"BYTES", "shape": [1], "data": ["a"]}]}', b""),
-    "a key twice": (b'{"inputs": [], "inputs": [{"name": "x", "datatype": "BYTES", "shape": [1], '
-                    b'"data": ["a"]}]}', b""),
-    "nested too deep": (b"[" * 100_000, b""),
-    "nested objects": (b'{"a":' * 100_000, b""),
-    "a number of 5,000 digits": (b'{"inputs": [' + b"1" * 5000 + b"]}", b""),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", NOT_THE_PROTOCOL)
 def test_what_is_not_the_protocol_is_a_bad_request_with_a_reason(name: str) -> None:
-    body, blobs = REFUSED[name]
+    body, blobs = NOT_THE_PROTOCOL[name]
     with pytest.raises(Refused) as error:
         read(body, blobs)
     assert error.value.status == 400

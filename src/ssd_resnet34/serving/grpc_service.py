@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from ..errors import ServerError, SSDResNet34Error
 from . import inference, work
@@ -57,7 +58,7 @@ class GrpcService:
         described = {
             name: grpc.unary_unary_rpc_method_handler(
                 self._answered(name, call),
-                CLASSES[f"{name}Request"].FromString,
+                _reader(f"{name}Request"),
                 CLASSES[f"{name}Response"].SerializeToString,
             )
             for name, call in calls.items()
@@ -85,6 +86,8 @@ class GrpcService:
                 if not open_to_all:
                     metadata = dict(context.invocation_metadata() or ())
                     check_token(str(metadata.get("authorization", "")), self._token)
+                if request is None:
+                    raise _bad(f"the bytes are no {name}Request; send what the protocol describes")
                 answer = await call(request, context)
                 status = "OK"
                 return answer
@@ -177,6 +180,18 @@ class GrpcService:
         if service not in ("", f"{INFERENCE}.GRPCInferenceService"):
             return _UNKNOWN_SERVICE
         return _SERVING if self._pool.ready else _NOT_SERVING
+
+
+def _reader(name: str) -> Callable[[bytes], Any]:
+    """Reads a message of this name, None for bytes that are none: gRPC itself would say UNKNOWN."""
+
+    def read_message(data: bytes) -> Any:
+        try:
+            return CLASSES[name].FromString(data)
+        except DecodeError:
+            return None
+
+    return read_message
 
 
 def read(request: Any, max_id: int) -> InferRequest:
