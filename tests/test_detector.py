@@ -184,3 +184,20 @@ def test_what_is_no_weights_is_a_usage_error(weights: Any) -> None:
 def test_a_stream_with_an_unknown_way_of_errors_is_refused(detector: Detector) -> None:
     with pytest.raises(UsageError, match="errors"):
         next(detector.stream(["a.jpg"], errors="ignore"))  # type: ignore[call-overload]
+
+
+def test_a_stream_of_one_image_is_refused_and_not_taken_apart(
+    detector: Detector, picture: np.ndarray[Any, Any]
+) -> None:
+    one: Any
+    for one in ("street.jpg", b"bytes", Path("street.jpg"), io.BytesIO(b"bytes"), picture):
+        with pytest.raises(UsageError, match="images: one alone"):
+            next(detector.stream(one, colour="rgb"))
+    stack = np.stack([picture, picture])
+    assert len(list(detector.stream(stack, colour="rgb"))) == 2
+
+
+@pytest.mark.parametrize("alone", ["car", 3, np.int64(3)])
+def test_one_class_alone_may_stand_without_a_list(alone: Any) -> None:
+    with ssd_resnet34.load(fake_onnx(), engine=FakeEngine(), classes=alone) as detector:
+        assert detector.options.classes == (alone,)

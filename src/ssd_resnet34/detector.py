@@ -15,6 +15,7 @@ from .runtime.pipeline import overlapped
 from .runtime.session import EngineLike, Session
 from .vision.detections import Detections
 from .vision.images import DEFAULT_LIMITS, Colour, Image, Limits, Source, decode
+from .vision.labels import listed
 from .vision.postprocess import rules
 from .vision.selection import Nms
 
@@ -108,11 +109,14 @@ class Detector:
         on; other errors always end the stream.
 
         Raises:
-            UsageError: another value of ``errors``.
+            UsageError: another value of ``errors``, or one image that is no series of them.
             ImageError: an image was refused, and ``errors="raise"``.
         """
         if errors not in ("raise", "return"):
             raise UsageError(f"errors: {errors!r} is unknown; give 'raise' or 'return'")
+        file = isinstance(images, str | bytes | PathLike) or hasattr(images, "read")
+        if file or getattr(images, "ndim", 0) in (2, 3):  # letters, lines and rows are no images
+            raise UsageError("images: one alone; give a list of them, or call the detector itself")
 
         def read(source: Any) -> Image:
             return decode(source, colour=colour, limits=self.limits)
@@ -227,7 +231,7 @@ def load(
     Raises:
         WeightsError, ArtifactError, SessionError, UsageError: each says what to do.
     """
-    names = None if classes is None else tuple(classes)
+    names = None if classes is None else tuple(listed(classes))
     options = Options(score_threshold, iou_threshold, pre_nms_top_k, top_k, nms, names)
     if precision == "auto" and not session.runs_int8(engine, device):
         # An engine without int8 gets the float artifact instead of a refusal.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..contract import INPUT_SIZE, Contract
 from ..errors import UsageError
 from .fields import as_array, as_labels, floats, integers
+from .labels import listed, resolve
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -239,16 +240,12 @@ class Detections:
         if score is not None:
             keep &= self.scores > score
         if classes is not None and contract is not None:
-            from .labels import resolve
-
             keep &= np.isin(self.indices, np.asarray(resolve(classes, contract), np.int64))
         elif classes is not None:
-            keep &= self._of_classes(classes)
+            keep &= self._of_classes(listed(classes))
         return self._take(np.flatnonzero(keep))
 
-    def _of_classes(self, wanted: Iterable[str | int] | str | int) -> NDArray[np.bool_]:
-        if isinstance(wanted, str) or not isinstance(wanted, Iterable):
-            wanted = [wanted]
+    def _of_classes(self, wanted: list[str | int]) -> NDArray[np.bool_]:
         names, numbers = set[str](), set[int]()
         for one in wanted:
             if isinstance(one, str):

@@ -1,7 +1,6 @@
 """Names of classes as people type them -> model indices."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from operator import index as as_integer
 
 from ..contract import Contract
@@ -19,9 +18,14 @@ def resolve(classes: Iterable[str | int] | str | int, contract: Contract) -> tup
     Raises:
         UsageError: an unknown label (near matches are named) or an index out of range.
     """
+    return tuple(dict.fromkeys(_resolve_one(name, contract) for name in listed(classes)))
+
+
+def listed(classes: Iterable[str | int] | str | int) -> list[str | int]:
+    """Classes as a list, also one that stands alone."""
     if isinstance(classes, str) or not isinstance(classes, Iterable):
-        classes = [classes]
-    return tuple(dict.fromkeys(_resolve_one(name, contract) for name in classes))
+        return [classes]
+    return list(classes)
 
 
 def _resolve_one(name: str | int, contract: Contract) -> int:
@@ -48,6 +52,8 @@ def _resolve_one(name: str | int, contract: Contract) -> int:
 def _index_of_label(label: str, contract: Contract) -> int:
     if label in contract.labels:
         return contract.labels.index(label) + 1
+    from difflib import get_close_matches  # 14 ms, for a mistake alone
+
     near = get_close_matches(label.strip().lower(), contract.labels, n=3, cutoff=0.6)
     if near:
         mend = "did you mean " + " or ".join(repr(match) for match in near) + "?"
