@@ -4,9 +4,11 @@
 
 1. Around the network: time of a `/detect` request against the stages that its worker reports.
 2. Throughput: 4 clients against `Detector.stream` in this process, in interleaved pairs.
-3. A burst: 50 clients at once; how long a refusal takes, and how long `/v2/health/live`.
+3. Bursts: 50 clients at once; how long a refusal takes, and how long `/v2/health/live`. A cold one:
+   pictures of 1600x1200, the very first requests of a server; and warm ones, of COCO's size first.
 
-Ends with 1 where the first is over 1.05, the second under 0.95, or a refusal takes 100 ms.
+Ends with 1 where the first is over 1.05, the second under 0.95, or half of the refusals of a burst
+take 100 ms.
 """
 
 import argparse
@@ -36,7 +38,7 @@ CLIENTS: Final = 4
 BLOCK: Final = 4
 BURST: Final = 50
 BURST_SIZE: Final = (640, 480)
-"""Of the pictures of the burst, pixels: COCO's. Fifty larger ones take long to be read at all."""
+"""Of the pictures of the warm burst, pixels: COCO's."""
 
 MOST_AROUND: Final = 1.05
 LEAST_THROUGHPUT: Final = 0.95
@@ -194,20 +196,22 @@ def main() -> None:
     # Room for ten images: the burst is five times that, whatever this machine's speed.
     deadline = f"{10 * found['network_ms'] / 1e3 * 1.2:.2f}"
     with server("--deadline", deadline) as http:
+        found |= {f"cold_{name}": value for name, value in burst(http, data).items()}
+    with server("--deadline", deadline) as http:
         found |= burst(http, jpeg(*BURST_SIZE))
         found["refusal_1600x1200_ms"] = burst(http, data)["refusal_ms"]
     if arguments.json:
         print(json.dumps(found))
     else:
         for name, value in found.items():
-            print(f"{name:<20}{value:.3f}" if isinstance(value, float) else f"{name:<20}{value}")
-    if (
-        found["around"] > MOST_AROUND
-        or found["throughput"] < LEAST_THROUGHPUT
-        or found["refusal_ms"] > 1e3 * REFUSAL_SECONDS
-        or not found["answered"]
-        or not found["refused"]
-    ):
+            print(f"{name:<26}{value:.3f}" if isinstance(value, float) else f"{name:<26}{value}")
+    bursts_hold = all(
+        found[f"{kind}answered"]
+        and found[f"{kind}refused"]
+        and found[f"{kind}refusal_ms"] <= 1e3 * REFUSAL_SECONDS
+        for kind in ("cold_", "")
+    )
+    if found["around"] > MOST_AROUND or found["throughput"] < LEAST_THROUGHPUT or not bursts_hold:
         sys.exit("a bound does not hold")
 
 
