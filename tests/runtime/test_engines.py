@@ -78,7 +78,7 @@ def test_the_request_holds_what_the_session_was_asked_for() -> None:
     engine = FakeEngine()
     with session.create(fake_onnx(), engine, threads=3, streams=2) as sess:
         (request,) = engine.requests
-        assert (request.precision, request.artifact_precision) == ("fp32", "fp32")
+        assert request.precision == "fp32"
         assert (request.device, request.threads, request.streams) == ("cpu", 3, 2)
         assert (sess.threads, sess.streams, sess.device) == (3, 2, "cpu")
         assert request.sha256 == sess.sha256

@@ -375,7 +375,7 @@ def test_wrong_outputs_of_an_engine_are_laid_at_its_door(pictures: Array) -> Non
         object.__setattr__(engine.requests[0], "contract", COCO)
         # The fake now follows another contract than the session does.
         sess._request = type(engine.requests[0])(
-            contract, "fp32", "fp32", "cpu", 1, 1, "", Cache(Path("unused"))
+            contract, "fp32", "cpu", 1, 1, "", Cache(Path("unused"))
         )
         with pytest.raises(SessionError, match="engine fake gave cls_0 as float32"):
             sess.run(pictures[:1])

@@ -103,7 +103,6 @@ def create(
     usual = measured or tuning.usual(device)
     request = CompileRequest(
         contract=opened.contract,
-        artifact_precision=opened.precision,
         precision=choice.precision,
         device=device,
         threads=threads or usual.threads,

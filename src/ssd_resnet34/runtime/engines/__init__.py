@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...contract import Contract
 from ...errors import EngineUnavailable, UsageError
 from ..cache import Cache
-from ..precision import ArtifactPrecision, Precision
+from ..precision import Precision
 from ..tensors import Array
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class CompileRequest:
     """What a session wants of an engine."""
 
     contract: Contract
-    artifact_precision: ArtifactPrecision
     precision: Precision
+    """``int8`` for an int8 artifact, and only for one."""
     device: str
     threads: int
     streams: int
