@@ -4,7 +4,7 @@ Names mean nothing here: a head is a convolution with the contract's channels on
 map. What its channels mean is read from what the graph does behind it (:mod:`.trace`).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -29,8 +29,8 @@ class Reading:
     layout: Layout
     order: tuple[int, int, int, int]
     lineage: Lineage
-    biases: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    bias_adds: dict[str, str] = field(default_factory=dict)
+    biases: dict[str, NDArray[np.float32]]
+    bias_adds: dict[str, str]
 
     def permutation(self, head: Head) -> NDArray[np.int64]:
         """Old channel of each channel of the contract's order (class·A + anchor)."""
