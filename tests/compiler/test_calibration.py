@@ -425,6 +425,12 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
         Statistics.load(tmp_path / "nowhere.npz")
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(CalibrationError, match="not a regular file"):
+        Statistics.load(tmp_path / "pipe.npz")
+
+
 Head = dict[str, Any]
 
 

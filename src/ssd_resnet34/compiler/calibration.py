@@ -117,6 +117,8 @@ class Statistics:
         """
         mend = "name another file, or remove it to calibrate anew"
         try:
+            if Path(path).exists() and not Path(path).is_file():  # a pipe may never end
+                raise ValueError("not a regular file")
             with zipfile.ZipFile(path) as archive:
                 size = sum(member.file_size for member in archive.infolist())
                 if size > MAX_BYTES:  # a small file may unpack to more than all memory
