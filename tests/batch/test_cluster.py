@@ -1,5 +1,6 @@
 """A simulated Ray cluster of two nodes: what Ray loses on the way is not lost at the end."""
 
+import json
 import os
 import signal
 import threading
@@ -15,14 +16,16 @@ import pytest
 import batch_site
 from small_batch import HASTY, SamePool, tree, write
 from ssd_resnet34 import ray_cluster
-from ssd_resnet34.batch import cluster, running
+from ssd_resnet34.batch import cluster, converting, models, planning, running
 from ssd_resnet34.batch.cluster import Actors
+from ssd_resnet34.batch.place import open_place
 from ssd_resnet34.batch.pool import Care
 from ssd_resnet34.batch.running import Rules
 from ssd_resnet34.batch.sources import Search
 from ssd_resnet34.batch.watching import Watcher
 from ssd_resnet34.batch.worker import Job
-from ssd_resnet34.errors import BatchError, UsageError
+from ssd_resnet34.detector import Options
+from ssd_resnet34.errors import BatchError, SettingsConflict, UsageError
 
 MEMORY = 150 << 20
 
@@ -231,6 +234,23 @@ def test_rounds_that_bring_nothing_end_the_run(
         cluster.run(str(tmp_path / "out"), Search(str(source)), Actors(), job())
     with pytest.raises(BatchError, match="plan cannot be seen"):
         cluster.ShardWorker(str(tmp_path / "elsewhere"), job(), Care(), False)
+
+
+def test_an_actor_without_a_run_keeps_the_rules_of_one(
+    careless: Careless, source: Path, tmp_path: Path, job: Callable[..., Job]
+) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "elsewhere.png").write_bytes((source / "00.png").read_bytes())
+    (source / "00.png").unlink()
+    (source / "00.png").symlink_to(tmp_path / "elsewhere.png")
+    made = planning.plan(open_place(str(out)), Search(str(source)), shard_size=24)
+    actor = cluster.ShardWorker(str(out), job(), Care(), False)
+    line = actor({"shard": np.array([0])})
+    assert json.loads(line["errors"][0]) == {"unreadable_file": 1, "empty_input": 1}
+    (kept,) = models.recorded(actor.place)
+    assert {row.fingerprint for row in converting.rows(actor.place, made)} == {kept}
+    with pytest.raises(SettingsConflict, match="score_threshold"):
+        cluster.ShardWorker(str(out), job(options=Options(score_threshold=0.7)), Care(), False)
 
 
 def test_actors_are_checked() -> None:

@@ -9,13 +9,14 @@ when its file is there, and what is missing after a round is given out in the ne
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Final
 
 from .. import ray_cluster
 from ..errors import BatchError, UsageError
-from . import finishing, shards
+from . import finishing, models, shards
 from . import manifest as manifests
 from .lock import Lock
 from .manifest import Manifest
@@ -107,7 +108,7 @@ def run(
             watcher=watcher,
         )
         manifest = Manifest(place, made)
-        job = replace(job, root=made.root, threads=job.threads or actors.cpus)
+        job = replace(job, threads=job.threads or actors.cpus)
         look = ray.remote(**actors.resources)(_describe)
         ready: Ready = _answer(ray, look.remote(job), actors)
         todo, resumed = begin(place, manifest, ready, rules, watcher)
@@ -178,10 +179,18 @@ def distribute(
 
 
 class ShardWorker:
-    """An actor: a place, a plan, and a pool of one worker process.
+    """An actor (of Ray, or whatever calls it): a place, a plan, and a pool of one worker process.
+
+    Args:
+        target: of the results; a plan must be there.
+        job: the model and its options; its ``root`` is that of the plan.
+        care: of the worker process.
+        retry_errors: do the error rows of committed shards again.
 
     Raises:
         BatchError: the plan cannot be seen from its machine.
+        SettingsConflict: rows of another model or threshold are there.
+        SSDResNet34Error: the model cannot be loaded.
     """
 
     def __init__(self, target: str, job: Job, care: Care, retry_errors: bool) -> None:
@@ -193,10 +202,28 @@ class ShardWorker:
             )
         self.manifest = Manifest(self.place, made)
         self.retry_errors = retry_errors
-        self.pool = Pool(job, care).__enter__()
+        with ExitStack() as opened:
+            self.pool = opened.enter_context(Pool(replace(job, root=made.root), care))
+            self._settle()
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """End the worker process."""
+        self._opened.close()
+
+    def _settle(self) -> None:
+        """Refuse to mix models, record ours: a run over Ray did that before, Spark has no run."""
+        ready = self.pool.ready
+        models.check(self.place, ready, force=False)
+        if ready.fingerprint not in models.recorded(self.place):
+            models.record(self.place, ready)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """Commit the shards of a batch (one); a line for each."""
+        """Commit the shards of a batch: ``shard``, an array of their numbers; a line for each.
+
+        Returns:
+            ``shard``, ``rows`` (inputs), ``errors`` (JSON: code -> number), a list of each.
+        """
         lines: dict[str, list[Any]] = {"shard": [], "rows": [], "errors": []}
         for number in batch["shard"].tolist():
             rows, errors = self._commit(number)

@@ -31,7 +31,7 @@ class Row:
         uri: its address, as in the manifest.
         size: encoded bytes as read; of the plan where it could not be read; None if neither knows.
         hash: SHA-256 of these bytes, hexadecimal; None where they were not read.
-        fingerprint: of model, engine, thresholds and limits: see ``worker.fingerprint``.
+        fingerprint: of model, engine, thresholds and limits: see ``worker.describe``.
         model: name of the model.
         found: detections; None where the input was refused. Their image is ``uri``.
         error: None, or the code of a refusal.
