@@ -560,6 +560,18 @@ def test_metrics_count_requests_refusals_and_stages() -> None:
         assert line in text
 
 
+def test_a_refusal_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads take turns with the event loop: a burst of refusals would wait for them."""
+
+    def elsewhere(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("a thread")
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", elsewhere)
+    for path, status in (("/detect?score_threshold=2", 400), (INFER, 400), ("/nothing", 404)):
+        assert post(path, content=b"{").status_code == status
+    assert get("/detect").status_code == 405
+
+
 def test_a_defect_is_a_500_in_json_that_tells_nothing_of_the_inside(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

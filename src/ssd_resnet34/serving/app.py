@@ -37,12 +37,13 @@ def make(
     async def openapi(request: Request) -> Response:
         return json_answer(description)
 
-    def refuse(request: Request, error: Exception) -> Response:
+    # Both are coroutines: others are run in a thread, and a burst of refusals would wait for it.
+    async def refuse(request: Request, error: Exception) -> Response:
         refused = _refused(error)
         metrics.refused(refused.code.name)
         return refusal(refused)
 
-    def gone(request: Request, error: Exception) -> Response:
+    async def gone(request: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_GONE)  # nobody reads it; it is counted
 
     models = "/v2/models/{model}"
