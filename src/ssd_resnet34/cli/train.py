@@ -53,6 +53,14 @@ class Freeze(StrEnum):
     backbone = "backbone"
 
 
+class Autocast(StrEnum):
+    """Numbers of the forward passes; weights and optimiser are fp32 in any case."""
+
+    auto = "auto"
+    off = "off"
+    bf16 = "bf16"
+
+
 class Device(StrEnum):
     """Where training runs."""
 
@@ -123,6 +131,12 @@ def train(
     ] = False,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[Device, typer.Option(help="auto: a GPU where there is one.")] = Device.auto,
+    autocast: Annotated[
+        Autocast,
+        typer.Option(
+            help="bf16 forward passes; auto: on a GPU. A CPU needs AMX or AVX-512 BF16 for it."
+        ),
+    ] = Autocast.auto,
     workers: Annotated[
         int | None,
         typer.Option(min=0, help="Processes that prepare images.", show_default=False),
@@ -166,6 +180,7 @@ def train(
         size=size,
         rate=rate,
         freeze=freeze.value,
+        autocast=autocast.value,
         seed=seed,
         compile=compiled,
     )
