@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -246,6 +247,17 @@ def test_a_worker_that_is_killed_ends_the_run_with_a_reason(ten: DataSet) -> Non
     feed: Feed[Micro] = Feed(micros(examples, order, share, PRIORS, 0, 1), examples, workers=1)
     with pytest.raises(TrainingError, match=r"ended by itself \(.*fewer workers.*--resume"):
         list(feed)
+
+
+def test_a_process_that_is_stopped_early_ends_quietly(ten: DataSet) -> None:
+    """It is sending the next batches then; one that shut down as Python does might abort."""
+    examples = Examples(ten, 600)
+    batches: Any = micros(examples, Order(10, 5, 50, seed=0), Share(0, 1, 5, 1), PRIORS, 0, 1)
+    for _ in range(3):
+        next(batches)
+    (worker,) = batches._workers
+    del batches
+    assert worker.exitcode == 0
 
 
 def test_examples_can_be_sent_to_a_new_process(ten: DataSet) -> None:

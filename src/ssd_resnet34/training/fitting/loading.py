@@ -4,6 +4,8 @@ A resumed run sees what an uninterrupted one would have seen, and several proces
 images out among them as one process would take them one micro-batch after the other.
 """
 
+import atexit
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -200,3 +202,6 @@ def _alone(_: int) -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # As a forked process ends: the thread that still sends a batch when the run stops early would
+    # abort in an interpreter that is being taken down.
+    atexit.register(os._exit, 0)
