@@ -1,6 +1,7 @@
 """Memory of a training step at 1200×1200, for images that go through the network at once.
 
-    python -m benchmarks.training_memory [1 4 16] [--freeze backbone] [--device cpu]
+    python -m benchmarks.training_memory [1 4 16] [--freeze backbone] [--autocast bf16]
+                                         [--device cpu]
 
 Two steps each, in a process of its own: on a CPU the highest resident set of that process, on a GPU
 what PyTorch's allocator held at most. Optimiser, average and a batch of noise are included; workers
@@ -18,7 +19,7 @@ SIZES: Final = (1, 4, 16)
 GIB: Final = 2**30
 
 
-def step(images: int, freeze: str, device: str) -> float:
+def step(images: int, freeze: str, autocast: str, device: str) -> float:
     """Peak of two steps with ``images`` at once, GiB."""
     import resource
 
@@ -33,7 +34,11 @@ def step(images: int, freeze: str, device: str) -> float:
     from ssd_resnet34.training.trainer import keep_memory
 
     keep_memory()  # as the command does
-    recipe = Recipe(batch=images, freeze="backbone" if freeze == "backbone" else "nothing")
+    recipe = Recipe(
+        batch=images,
+        freeze="backbone" if freeze == "backbone" else "nothing",
+        autocast="bf16" if autocast == "bf16" else "off",
+    )
     stepper = Stepper(
         begin("embedded", COCO, 0).module,
         COCO,
@@ -67,13 +72,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--freeze", choices=("nothing", "backbone"), default="nothing")
+    parser.add_argument("--autocast", choices=("off", "bf16"), default="off")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     parser.add_argument("--here", action="store_true", help="in this process; one size")
     arguments = parser.parse_args()
     if arguments.here:
-        print(step(arguments.sizes[0], arguments.freeze, arguments.device))
+        print(step(arguments.sizes[0], arguments.freeze, arguments.autocast, arguments.device))
         return
-    options = ["--freeze", arguments.freeze, "--device", arguments.device, "--here"]
+    options = [f"--{name}={getattr(arguments, name)}" for name in ("freeze", "autocast", "device")]
+    options.append("--here")
     for size in arguments.sizes:
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.training_memory", str(size), *options],
