@@ -2,9 +2,14 @@
 
 ssd-resnet34 serve &
 python examples/clients/detect.py samples/scene.png
+
+A server elsewhere wants a token; it is read from SSD_RESNET34_TOKEN, as the server reads it:
+
+SSD_RESNET34_TOKEN=… python examples/clients/detect.py samples/scene.png http://server:8000
 """
 
 import json
+import os
 import sys
 import time
 import urllib.error
@@ -34,7 +39,7 @@ def detect(image: bytes, server: str, token: str = "") -> dict:
 
 def main() -> None:
     path, server = sys.argv[1], (sys.argv[2:] or ["http://127.0.0.1:8000"])[0]
-    found = detect(Path(path).read_bytes(), server)
+    found = detect(Path(path).read_bytes(), server, os.environ.get("SSD_RESNET34_TOKEN", ""))
     print(f"{found['width']}×{found['height']}, {len(found['detections'])} objects")
     for one in found["detections"]:
         left, top, right, bottom = (round(value) for value in one["box"])
