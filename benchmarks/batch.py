@@ -16,6 +16,7 @@ own processes run during both.
 import argparse
 import importlib.util
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -95,7 +96,9 @@ def against_stream(pairs: int, count: int) -> Comparison:
 
 def against_local(pairs: int, count: int) -> Comparison:
     """Time both on two shards of ``count`` pictures a round."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # The report keeps what is printed: Ray tells of each round.
+    logging.disable(logging.WARNING)
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_BACKEND_LOG_LEVEL="fatal")
     ray = ray_cluster.ray()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

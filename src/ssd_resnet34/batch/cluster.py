@@ -7,6 +7,8 @@ when its file is there, and what is missing after a round is given out in the ne
 """
 
 import json
+import logging
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -158,18 +160,23 @@ def distribute(
         return
     data = import_module("ray.data")
     data.DataContext.get_current().enable_progress_bars = False
-    made = data.from_items(
-        [{"shard": number} for number in numbers],
-        override_num_blocks=min(len(numbers), BLOCKS),
-    ).map_batches(
-        ShardWorker,
-        fn_constructor_args=(target, job, replace(care, workers=1), rules.retry_errors),
-        batch_size=1,
-        compute=data.ActorPoolStrategy(min_size=actors.least, max_size=actors.most),
-        max_restarts=RESTARTS,
-        max_task_retries=TRIES,
-        **actors.resources,
-    )
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # else each round tells its plan
+    with warnings.catch_warnings():
+        # Both limits are to go in Ray 2.64, which has no other place for them yet; without them a
+        # shard that loses its machine each time is repeated for ever.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        made = data.from_items(
+            [{"shard": number} for number in numbers],
+            override_num_blocks=min(len(numbers), BLOCKS),
+        ).map_batches(
+            ShardWorker,
+            fn_constructor_args=(target, job, replace(care, workers=1), rules.retry_errors),
+            batch_size=1,
+            compute=data.ActorPoolStrategy(min_size=actors.least, max_size=actors.most),
+            max_restarts=RESTARTS,
+            max_task_retries=TRIES,
+            **actors.resources,
+        )
     try:
         yield from made.iter_rows()
     except ray.exceptions.RayError as error:
