@@ -55,8 +55,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(folder: Path) -> Iterator[str]:
-    """Of a cluster of a head and one more node, a CPU each."""
+def nodes(folder: Path) -> Iterator[Any]:
+    """A cluster of a head and one more node, a CPU each."""
     simulated: Any = pytest.importorskip("ray.cluster_utils", reason="needs the extra [ray]")
     before = dict(os.environ)
     os.environ.update(environment(folder, SECONDS))
@@ -67,10 +67,15 @@ def address(folder: Path) -> Iterator[str]:
         head_node_args={"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False},
     )
     made.add_node(num_cpus=1, object_store_memory=MEMORY)
-    yield made.address
+    yield made
     made.shutdown()
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def address(nodes: Any) -> str:
+    return str(nodes.address)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +174,38 @@ def test_load_starts_a_replica_on_the_other_node_and_a_killed_one_is_replaced(
     print(Counter(codes))
     assert codes.count(200) > 5
     assert server.process.poll() is None
+
+
+@pytest.mark.proof
+def test_a_node_removed_without_grace_costs_the_requests_on_it_and_no_more(
+    server: Server, nodes: Any, folder: Path, detector: Detector
+) -> None:
+    (extra,) = nodes.worker_nodes
+    with under_load(server) as codes:
+        wait(lambda: raylet(extra) in replicas(folder).values(), PATIENCE)
+        lost = {process for process, node in replicas(folder).items() if node == raylet(extra)}
+        before = len(codes)
+        wait(lambda: len(codes) > before + 20, PATIENCE)  # both replicas have requests
+        at_removal = len(codes)
+        nodes.remove_node(extra, allow_graceful=False)
+        wait(lambda: not lost & set(replicas(folder)))
+        gone = len(codes)
+        wait(lambda: codes[gone:].count(200) > 10, PATIENCE)
+    # Each of the six clients has had an answer to every request: none hung, none was cut off.
+    print(Counter(codes[:at_removal]), Counter(codes[at_removal:]))
+    assert set(codes) <= {200, 429, 500, 503, 504}
+    assert codes[gone:][-10:].count(500) == 0, "Ray knows by now"
+    with server.client() as client:
+        for shade in (20, 120, 220):
+            answer = client.post("/detect", content=picture(shade))
+            assert answer.json()["detections"] == detector(picture(shade)).to_dict()["detections"]
+    assert server.process.poll() is None
+    nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
+
+
+def raylet(node: Any) -> int:
+    """Process id of a node's raylet, the parent of the replicas there."""
+    return int(node.all_processes["raylet"][0].process.pid)
 
 
 @pytest.mark.proof
