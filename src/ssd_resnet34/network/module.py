@@ -118,8 +118,9 @@ class SSDResNet34Module(nn.Module):
         maps = [features]
         for block in self.additional_blocks:
             maps.append(block(maps[-1]))
-        if torch.is_autocast_enabled(features.device.type):
-            with torch.autocast(features.device.type, enabled=False):
+        device = next(self.parameters()).device.type  # features have none while fx traces them
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
                 return self._heads_of([x.float() for x in maps])
         return self._heads_of(maps)
 
