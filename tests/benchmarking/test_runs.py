@@ -185,6 +185,15 @@ def test_an_error_of_no_kind_we_know_is_a_row_too() -> None:
         list(measure(Contender("base", broken), [], 2, clock=clock))
 
 
+def test_whose_turn_it_is_is_told_before_it_opens() -> None:
+    log: list[str] = []
+    clock = FakeClock()
+    entries = [entry("a", clock.taking(1), log), failing("gone", EngineUnavailable("no"))]
+    base = Contender("base", clock.taking(1))
+    list(measure(base, entries, 1, clock=clock, on_begin=lambda name: log.append(f"turn {name}")))
+    assert log == ["turn base", "turn a", "open a", "close a", "turn gone"]
+
+
 def test_a_baseline_that_fails_is_an_error() -> None:
     def broken() -> None:
         raise SessionError("lost its way; restart it")

@@ -42,11 +42,12 @@ def test_every_stage_of_every_image_is_timed_and_so_is_the_stream(detector: Dete
 
     # A second passes at each look: four an image one by one, one an image in the stream.
     found = stages.measure(detector, [picture()], 3, clock=ticking(), on_image=count)
+    assert (found.name, found.precision) == ("fake:fp32:1:1", "fp32")
     assert found.stages == dict.fromkeys(stages.STAGES, Percentiles(1, 1, 1, 3 * stages.BLOCK))
     assert found.whole.p50 == 4
     assert found.around == Ratio(4, 4, 4, 3 * stages.BLOCK)
-    assert found.serial == 0.25
-    assert found.stream == 1
+    assert found.serial_images_per_second == 0.25
+    assert found.stream_images_per_second == 1
     assert found.overlap == Ratio(1, 1, 1, 3)
     assert images == stages.network_runs(3)
 
@@ -66,7 +67,7 @@ def test_filling_and_emptying_the_stream_are_part_of_its_rate(
         monkeypatch.setattr(stages, "_one", lambda *_: (1.0, 1.0, 2.0, 1.0))
         found = stages.measure(detector, [picture()], 3, clock=clock)
     mean = (2 * 100 + 14 * 3) / 16
-    assert found.stream == pytest.approx(1 / mean)
+    assert found.stream_images_per_second == pytest.approx(1 / mean)
     assert found.overlap.median == pytest.approx(2 / mean)  # of 1 / network time
     assert found.around.median == pytest.approx(5 / 2)
 
@@ -115,7 +116,7 @@ def test_where_the_device_has_the_whole_road_there_are_two_stages() -> None:
     assert found.stages == dict.fromkeys(("decode", "device"), Percentiles(1, 1, 1, 2))
     assert found.whole.p50 == 2
     assert found.around.median == 2
-    assert found.stream == 1
+    assert found.stream_images_per_second == 1
     assert images == stages.network_runs(1, 2 * 3)
 
 

@@ -27,9 +27,9 @@ def test_a_cold_start_finds_an_empty_cache_and_a_warm_one_what_it_left(tmp_path:
     assert log.read_text().split() == ["0", "1", "0", "1"]
     assert len(done) == 4
     assert (found.name, found.runs, found.fault) == ("name", 2, "")
-    assert found.cold is not None
-    assert found.warm is not None
-    assert min(found.cold, found.warm) > 0
+    assert found.cold_seconds is not None
+    assert found.warm_seconds is not None
+    assert min(found.cold_seconds, found.warm_seconds) > 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell a child's memory")
@@ -47,7 +47,7 @@ def test_a_command_that_fails_is_a_result_with_its_last_words(tmp_path: Path) ->
     code = "import sys; print('first', file=sys.stderr); sys.exit('no such engine')"
     found = start.measure("name", [sys.executable, "-S", "-c", code], 2)
     assert "ended with code 1: no such engine" in found.fault
-    assert found.cold is found.warm is None
+    assert found.cold_seconds is found.warm_seconds is None
     with pytest.raises(SessionError, match="cannot be started"):
         start.launched([str(tmp_path / "nothing")], str(tmp_path))
 

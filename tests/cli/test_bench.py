@@ -3,7 +3,9 @@
 import importlib.metadata
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +19,10 @@ from command import Run
 from fake_engine import FakeEngine, FakeRunner
 from small_int8 import small_int8
 from small_network import small_onnx
-from ssd_resnet34.benchmarking import device_rates, peers, plot, rates, stages, start, tuning
+from ssd_resnet34.benchmarking import device_rates, peers, plot, rates, runs, stages, start, tuning
 from ssd_resnet34.benchmarking.rates import Rate
 from ssd_resnet34.benchmarking.start import Start
-from ssd_resnet34.cli import bench_job
+from ssd_resnet34.cli import bench_job, bench_progress, bench_report
 from ssd_resnet34.cli.terminal import progress
 from ssd_resnet34.errors import EngineUnavailable, OutputError, SessionError
 from ssd_resnet34.runtime import cpu, session
@@ -49,6 +51,20 @@ class Gone(FakeEngine):
         raise EngineUnavailable("gone is not installed: pip install 'gone'")
 
 
+class Slow(FakeEngine):
+    """Takes its time, so that others gain more than noise."""
+
+    name = "slow"
+
+    def compile(self, model: bytes, request: CompileRequest) -> FakeRunner:
+        class Runner(FakeRunner):
+            def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+                time.sleep(1)
+                return super().run(tensor)
+
+        return Runner(self, request)
+
+
 @pytest.fixture(autouse=True)
 def engines(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """``fake``, ``broken`` and ``gone`` besides the built-in ones; tables of 80 columns."""
@@ -56,7 +72,7 @@ def engines(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.metadata.entry_points
     entries = [
         SimpleNamespace(name=kind.name, value=kind.name, load=lambda kind=kind: kind)
-        for kind in (FakeEngine, Broken, Gone)
+        for kind in (FakeEngine, Broken, Gone, Slow)
     ]
 
     def listed(**selection: Any) -> Any:
@@ -110,6 +126,111 @@ def test_one_configuration_is_its_own_baseline_and_has_stages(bench: Bench) -> N
     assert report["machine"]["packages"]["numpy"]
     assert report["peers"] == report["decoders"] == report["rates"] == report["starts"] == []
     assert "2 pairs make no ratio to quote" in err
+
+
+def test_the_report_says_when_and_has_warnings(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_report, "doubts", lambda runs, shares: [])
+    _, report, err = bench("--configs", "fake", "--no-stages")
+    assert datetime.fromisoformat(report["timestamp"]).tzinfo == UTC
+    assert report["warnings"] == []
+    assert "warning" not in err
+    monkeypatch.setattr(bench_report, "doubts", lambda runs, shares: ["this", f"{len(runs)} runs"])
+    _, report, err = bench("--configs", "fake,gone", "--no-stages")
+    (warning,) = report["warnings"]
+    assert "the machine was busy, and the numbers are not to be trusted" in warning
+    assert "this; 2 runs" in warning
+    assert f"warning: {warning}" in err
+
+
+def test_doubts_are_about_every_share_that_the_report_shows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(rates, "measure", lambda *_, **__: [Rate("fp32", 1e-6, 2)])
+    small = tmp_path / "small.onnx"
+    small.write_bytes(small_onnx())
+    _, report, _ = bench("-w", small, "--configs", "onnxruntime:fp32", "--rates", "--no-stages")
+    assert report["runs"][0]["share"] > 1
+    assert "of the machine's own rate cannot be" in report["warnings"][0]
+
+
+def test_without_a_terminal_lines_say_whose_turn_it_is_and_about_how_long_it_takes(
+    run: Run, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_progress, "EVERY", 0.0)
+    words = ["bench", "-w", weights, "--threads", "1", "-n", "2", "--json"]
+    words += ["--configs", "fake,fake:fp32:1:2,gone"]
+    lines = [line for line in run(*words).err.splitlines() if not line.startswith("warning")]
+    assert [line for line in lines if line.startswith("progress: ")] == [
+        "progress: network 1 of 3: fake:fp32:1:1",
+        "progress: network 1 of 3: fake:fp32:1:1, 1 of 2",
+        "progress: network 2 of 3: fake:fp32:1:2",
+        "progress: network 2 of 3: fake:fp32:1:2, 1 of 2",
+        "progress: network 3 of 3: gone:auto:1:1",
+        "progress: stages: fake:fp32:1:1",
+        *(f"progress: stages: fake:fp32:1:1, {n} of 21" for n in range(1, 21)),
+    ]
+    (about,) = [n for n, line in enumerate(lines) if line.startswith("about: ")]
+    assert "for the network, were all as fast as fake:fp32:1:1" in lines[about]
+    assert lines[about - 1] == "progress: network 1 of 3: fake:fp32:1:1"  # after the first pair
+    assert "progress" not in run(*words, "--quiet").err
+
+
+def test_on_a_terminal_the_bar_names_the_configuration(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with bench_progress.Shown.on_stderr("network", 2, 3, quiet=False) as shown:
+        shown.begin("a:fp32")
+        shown.advance()
+        shown.begin("b:int8")
+    err = capfd.readouterr().err
+    assert "network 1 of 2: a:fp32" in err
+    assert "network 2 of 2: b:int8" in err
+    assert "progress: " not in err
+
+
+def test_stages_are_of_the_fastest_and_ratios_of_the_first(bench: Bench) -> None:
+    words = ("--configs", "slow,fake", "-n", "1")
+    _, report, _ = bench(*words)
+    assert report["baseline"] == "slow:fp32:1:1"
+    assert report["stages"]["name"] == "fake:fp32:1:1"
+    _, report, _ = bench(*words, "--baseline", "slow")
+    assert report["stages"]["name"] == "slow:fp32:1:1"
+
+
+def test_a_fastest_that_will_not_open_again_is_a_fault_and_the_baseline_stands_in(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    before = runs.opened
+
+    def once(configuration: Any, *args: Any, **options: Any) -> Any:
+        opened.append(configuration.engine)
+        if opened.count("fake") > 1:
+            raise SessionError("out of memory; end something")
+        return before(configuration, *args, **options)
+
+    monkeypatch.setattr(runs, "opened", once)
+    code, report, _ = bench("--configs", "slow,fake", "-n", "1")
+    assert code == 1
+    assert report["failed"] == [{"name": "fake:fp32:1:1", "fault": "out of memory; end something"}]
+    assert report["stages"]["name"] == "slow:fp32:1:1"
+    assert [bool(run["seconds"]) for run in report["runs"]] == [True, True]
+
+
+def test_a_missing_engine_is_one_row_and_its_reason_a_note_below(run: Run, weights: Path) -> None:
+    words = ["bench", "-w", weights, "--threads", "1", "-n", "2", "--no-stages", "--quiet"]
+    result = run(*words, "--configs", "fake:fp32,gone:all,broken")
+    assert result.code == 1
+    lines = result.out.splitlines()
+    assert [line.split()[-2:] for line in lines if "gone, 4 rows" in line] == [["here", "(1)"]]
+    assert [line.split()[-2:] for line in lines if "broken:auto" in line] == [["failed", "(2)"]]
+    assert "(1) gone is not installed: pip install 'gone'" in lines
+    assert "(2) the engine lost its way; restart it" in lines
+    assert "Compare rows by their ratios" in result.out
+    assert "1 thread, 2 pairs, 2 images" in result.out
 
 
 def test_configurations_are_compared_with_the_baseline_that_was_named(bench: Bench) -> None:
@@ -256,7 +377,7 @@ def test_starts_are_of_each_engine_and_precision_that_ran(
     ((name, count, words),) = given
     assert (name, count) == ("fake:fp32", 2)
     assert words[-2:] == ["--threads", "1"]
-    assert report["starts"][0]["cold_peak"] == 400
+    assert report["starts"][0]["cold_peak_mb"] == 400
     monkeypatch.setattr(start, "measure", lambda name, *_, **__: Start(name, fault="it died"))
     code, _, err = bench("--configs", "fake", "--start", "--no-stages")
     assert code == 1
@@ -423,7 +544,7 @@ def test_a_real_start_in_a_fresh_process(bench: Bench) -> None:
     assert code == 0
     (found,) = report["starts"]
     assert found["runs"] == 1
-    assert min(found["cold"], found["warm"]) > 0
+    assert min(found["cold_seconds"], found["warm_seconds"]) > 0
 
 
 def test_peers_that_are_missing_say_how_to_install_them(
@@ -469,7 +590,9 @@ def test_everything_fits_80_columns_and_the_plot_is_written(
         "postprocess",
         "all stages",
         "beyond the network, s",
-        "pip",  # the command follows, folded where the numbers' columns leave room
+        "pip install 'ssd-resnet34[torch]'",
+        "the recipe word by word",
+        "stages and stream of ",
     ):
         assert text in result.out
     with Image.open(tmp_path / "p.png") as picture:

@@ -81,7 +81,7 @@ def _published(
 ) -> Iterator[Contender]:
     with told(PUBLISHED, _MEND):
         run = _onnxruntime(export(source(), Export("end-to-end", batch=1)), threads)
-        reason = "as published: batch 1, decoding and NMS in the graph, default options"
+        reason = "the same weights as the published model runs: batch 1, NMS in the graph"
         yield Contender(
             PUBLISHED, lambda: run(None, {INPUT_NAME: image}), "onnxruntime", "fp32", reason
         )
@@ -103,7 +103,7 @@ def _eager(num_classes: int, image: Array, threads: int | None) -> Iterator[Cont
 
         torch.set_num_threads(threads or cpu.available_threads())
         try:
-            reason = "the plain module, batch-norm and all; random weights take the same time"
+            reason = "the plain PyTorch module; random weights take the same time"
             yield Contender(EAGER, run, "torch", "fp32", reason)
         finally:
             torch.set_num_threads(before)
@@ -133,7 +133,9 @@ def _literal_decoder(heads: Sequence[Array], detector: Detector) -> Iterator[Con
     contract = detector.model.contract
     with told(LITERAL, _MEND):
         yield Contender(
-            LITERAL, lambda: literal.postprocess(heads, contract), reason="a loop in numpy"
+            LITERAL,
+            lambda: literal.postprocess(heads, contract),
+            reason="the recipe word by word, as one writes it first: a loop in numpy",
         )
 
 
@@ -151,7 +153,7 @@ def _literal_road(
             heads = network(list(HEAD_NAMES), {INPUT_NAME: tensor})
             return literal.postprocess(heads, contract, DEFAULT_SCORE_THRESHOLD)
 
-        reason = "literal preprocessing, ONNX Runtime, a loop in numpy"
+        reason = "the recipe word by word: OpenCV, ONNX Runtime in fp32, a loop in numpy"
         yield Contender(LITERAL, run, "onnxruntime", "fp32", reason)
 
 

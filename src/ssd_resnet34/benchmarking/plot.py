@@ -8,6 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Final
 
 from ..files import replacing
+from .pairs import figures
 from .runs import Run
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ _PAPER: Final = (255, 255, 255)
 def draw(runs: Sequence[Run], title: str, notes: Sequence[str] = ()) -> "PILImage":
     """A picture of mode RGB, 1200 pixels wide.
 
-    Each row is a run: its name, a bar as long as its median images a second, the number, and the
-    ratio of its time to the baseline's. A white line in the bar is what the 90th percentile of the
-    time takes off. The first run is the baseline and grey. What was not measured says why.
+    Each row is a run: its name, a bar as long as its median images a second, the number, and how
+    many times as fast as the baseline that is. A white line in the bar goes back to the images a
+    second of the time's 90th percentile. The first run is the baseline and grey. What was not
+    measured says why.
     ``notes`` are lines below. The font is Pillow's own: Latin letters, and not even a ×.
     """
     from PIL import Image, ImageDraw, ImageFont
@@ -56,7 +58,8 @@ def draw(runs: Sequence[Run], title: str, notes: Sequence[str] = ()) -> "PILImag
 
     pen.text((_MARGIN, _MARGIN), _fitted(title, inside, large), _INK, large, anchor="lt")
     names = min(inside * 0.4, max((font.getlength(run.name) for run in runs), default=0))
-    values = max((font.getlength(_value(run)) for run in runs), default=0)
+    texts = [_value(run, number == 0) for number, run in enumerate(runs)]
+    values = max(map(font.getlength, texts), default=0)
     left = _MARGIN + names + _GAP
     room = WIDTH - _MARGIN - values - _GAP - left
     fastest = max((run.images_per_second or 0 for run in runs), default=0) or 1
@@ -71,7 +74,7 @@ def draw(runs: Sequence[Run], title: str, notes: Sequence[str] = ()) -> "PILImag
         pen.rectangle(box, _BASELINE if number == 0 else _BAR)
         slow = left + room / run.seconds.p90 / fastest  # nine of ten images are faster than this
         pen.line((slow, y, left + length, y), _PAPER, 3)
-        write(left + length + _GAP, y, _value(run), WIDTH, _INK)
+        write(left + length + _GAP, y, texts[number], WIDTH, _INK)
     for number, note in enumerate(notes):
         write(_MARGIN, height - bottom + _GAP + _LINE * (number + 0.5), note, inside, _FAINT)
     return picture
@@ -100,8 +103,10 @@ def _fitted(text: str, room: float, font: "Font") -> str:
     return text.rstrip() + _ELLIPSIS
 
 
-def _value(run: Run) -> str:
+def _value(run: Run, baseline: bool) -> str:
     if run.images_per_second is None:
         return ""
-    found = f"{run.images_per_second:.3g} images/s"
-    return found if run.ratio is None else f"{found}, {run.ratio.median:.2f} of the time"
+    found = f"{figures(run.images_per_second)} images/s"
+    if run.ratio is None or baseline:
+        return found
+    return f"{found}, {1 / run.ratio.median:.3g} times as fast"

@@ -197,19 +197,23 @@ def measure(
     pairs: int,
     *,
     clock: Clock = perf_counter,
+    on_begin: Callable[[str], None] = lambda _: None,
     on_pair: Callable[[], None] = lambda: None,
 ) -> Iterator[Run]:
     """The baseline against itself (what noise does to a ratio), then each entry against it.
 
-    A contender that cannot be had, or fails, is a row that says so.
+    A contender that cannot be had, or fails, is a row that says so. ``on_begin`` gets the name of
+    each when its turn comes.
 
     Raises:
         SSDResNet34Error: the baseline itself fails.
     """
+    on_begin(baseline.name)
     with told(baseline.name, "choose another baseline"):
         run = _against(baseline, baseline, pairs, clock, on_pair)
     yield run
     for entry in entries:
+        on_begin(entry.name)
         try:
             with told(entry.name, "leave it out"), entry.open() as contender:
                 run = _against(contender, baseline, pairs, clock, on_pair)

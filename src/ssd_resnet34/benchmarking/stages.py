@@ -10,6 +10,7 @@ from ..detector import Detector
 from ..vision.images import decode
 from ..vision.postprocess import rules
 from .pairs import Clock, Percentiles, Ratio, percentiles, ratio
+from .runs import Configuration
 
 STAGES: Final = ("decode", "preprocess", "network", "postprocess")
 
@@ -29,22 +30,31 @@ class Stages:
     """Seconds of an image, encoded bytes to detections, and images a second.
 
     Attributes:
+        name, precision: the configuration.
         stages: each of :data:`STAGES`, or of :data:`ON_DEVICE`, one image after another.
         whole: their sum.
         around: whole / network (or device) of the same image: 1 were there nothing else.
-        serial: images a second, one after another.
-        stream: images a second of a ``Detector.stream`` over :data:`STREAMED` images for each place
-            of its batches, from its beginning to its end.
+        serial_images_per_second: one after another.
+        stream_images_per_second: of a ``Detector.stream`` over :data:`STREAMED` images for each
+            place of its batches, from its beginning to its end.
         overlap: stream throughput × network (or device) time, in pairs of neighbouring blocks: 1
             where all other stages vanish behind it; more where a stream's batches are faster.
     """
 
+    name: str
+    precision: str
     stages: dict[str, Percentiles]
     whole: Percentiles
     around: Ratio
-    serial: float
-    stream: float
+    serial_images_per_second: float
+    stream_images_per_second: float
     overlap: Ratio
+
+
+def name(detector: Detector) -> str:
+    """The configuration that a detector runs."""
+    session = detector.session
+    return str(Configuration(session.engine, session.precision, session.streams, session.batch))
 
 
 def network_runs(pairs: int, at_once: int = 1) -> int:
@@ -108,6 +118,8 @@ def measure(
     whole = [sum(sample) for sample in samples]
     networks = [sample[network] for sample in samples]
     return Stages(
+        name(detector),
+        detector.session.precision,
         {name: percentiles(sample[n] for sample in samples) for n, name in enumerate(names)},
         percentiles(whole),
         ratio(list(zip(whole, networks, strict=True))),

@@ -28,10 +28,10 @@ class Start:
     """
 
     name: str
-    cold: float | None = None
-    warm: float | None = None
-    cold_peak: float | None = None
-    warm_peak: float | None = None
+    cold_seconds: float | None = None
+    warm_seconds: float | None = None
+    cold_peak_mb: float | None = None
+    warm_peak_mb: float | None = None
     runs: int = 0
     fault: str = ""
 

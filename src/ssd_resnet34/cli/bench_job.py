@@ -1,20 +1,20 @@
 """The parts of a ``bench`` run; one that fails leaves what the others found."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 from ..benchmarking import device_rates, peers, rates, runs, stages, start, tuning
-from ..benchmarking.pairs import ENOUGH
+from ..benchmarking.pairs import ENOUGH, WARM_UPS
 from ..benchmarking.rates import Rate
 from ..benchmarking.runs import Configuration, Contender, Entry, Run, last_line
 from ..benchmarking.stages import Stages
 from ..benchmarking.start import Start
-from ..benchmarking.tuning import Tuned
+from ..benchmarking.tuning import GAIN, Tuned
 from ..detector import Detector, load
 from ..errors import SSDResNet34Error, UnsupportedPrecision
 from ..model import SSDResNet34
@@ -22,8 +22,11 @@ from ..runtime import cpu
 from ..runtime.precision import PRECISIONS
 from ..runtime.tuning import Tuning
 from ..vision.images import Image, decode
+from .bench_progress import Shown
 from .bench_report import describe
-from .terminal import Ticker, progress
+from .info import now
+from .terminal import complain
+from .train_report import span
 
 
 class Job:
@@ -41,6 +44,7 @@ class Job:
         self.weights, self.device, self.threads = weights, device, threads
         self.count, self.pictures, self.quiet = pairs, pictures, quiet
         self.baseline = ""
+        self.began = now()
         self.runs: list[Run] = []
         """Configurations that were timed, the baseline first; then the peers."""
         self.configurations = 0
@@ -86,18 +90,50 @@ class Job:
         if with_peers:
             with self.part("peers"):
                 entries += self._peers()
-        self._measure("network", baseline, entries, self.runs)
+
+        def estimate(seconds: float) -> None:
+            pair = seconds / (1 + WARM_UPS)
+            network = (1 + len(entries)) * (self.count + WARM_UPS) * pair
+            alone = stages.network_runs(self.count, baseline.images) * pair / 2 / baseline.images
+            if not self.quiet:
+                complain(
+                    f"{span(network)} for the network, were all as fast as {baseline.name}, "
+                    f"{span(alone)} for its stages; other parts come on top",
+                    "about",
+                )
+
+        self._measure("network", baseline, entries, self.runs, on_first=estimate)
+
+    @contextmanager
+    def fastest(self, detector: Detector) -> Iterator[Detector]:
+        """The configuration with the smallest ratio to the baseline, open; ``detector``, which is
+        the baseline's, where none gains more than noise."""
+        ratios = {
+            Configuration(run.engine, run.precision, run.streams, run.batch): run.ratio.median
+            for run in self.runs[1 : self.configurations]
+            if run.ratio is not None
+        }
+        best = min(ratios, key=ratios.__getitem__, default=None)
+        with ExitStack() as stack:
+            if best is not None and ratios[best] < 1 - GAIN:
+                try:
+                    detector, _ = stack.enter_context(self._open(best))
+                except SSDResNet34Error as error:  # it ran a moment ago
+                    self.fail(str(best), str(error))
+            yield detector
 
     def stages(self, detector: Detector) -> None:
-        """The stages of the baseline, and its stream."""
-        total = stages.network_runs(self.count, detector.session.streams * detector.session.batch)
-        with self.part("stages"), self._bar("stages", total) as ticker:
+        """The stages of one image after the other, and a stream."""
+        session = detector.session
+        total = stages.network_runs(self.count, session.streams * session.batch)
+        with self.part("stages"), self._shown("stages", 1, total) as shown:
+            shown.begin(stages.name(detector))
             self.measured = stages.measure(
-                detector, self.pictures, self.count, on_image=ticker.advance
+                detector, self.pictures, self.count, on_image=shown.advance
             )
 
     def peers(self, detector: Detector) -> None:
-        """Other decoders of the baseline's heads, and the plain way from file to detections."""
+        """Other decoders of these heads, and the plain way from file to detections."""
         with self.part("peers"):
             picture = self.pictures[0]
             heads = detector.session.run(detector.model.preprocess(picture))
@@ -107,7 +143,7 @@ class Job:
             self._measure("whole road", ours, others, self.roads)
 
     def tune(self, detector: Detector) -> None:
-        """Streams of the baseline's engine and precision, with other threads, streams, batches."""
+        """Streams of this engine and precision, with other threads, streams, batches."""
         session = detector.session
         chosen = tuning.candidates(self.device, session.whole_road)
         found: list[Run] = []
@@ -133,14 +169,16 @@ class Job:
 
     def rates(self) -> None:
         """The convolution rates of the processor, or of the GPU with PyTorch."""
-        with self.part("rates"), self._bar("rates", self.count * len(PRECISIONS)) as ticker:
+        steps = self.count * len(PRECISIONS)
+        with self.part("rates"), self._shown("rates", 1, steps) as shown:
+            shown.begin("the machine's own convolutions")
             if self.device == "cpu":
                 self.machine_rates = rates.measure(
-                    self.count, threads=self.threads, on_pair=ticker.advance
+                    self.count, threads=self.threads, on_pair=shown.advance
                 )
             else:
                 card = self.device.replace("tensorrt", "cuda")  # the same one, by its torch name
-                self.machine_rates = device_rates.measure(card, self.count, on_pair=ticker.advance)
+                self.machine_rates = device_rates.measure(card, self.count, on_pair=shown.advance)
             self.operations = self._operations()
 
     def starts(self) -> None:
@@ -151,7 +189,7 @@ class Job:
         with (
             self.part("start"),
             tempfile.TemporaryDirectory(prefix="ssd-resnet34-") as folder,
-            self._bar("start", 2 * count * len(kinds)) as ticker,
+            self._shown("start", len(kinds), 2 * count) as shown,
         ):
             picture = Path(folder) / "picture"
             picture.write_bytes(self.pictures[0])
@@ -165,12 +203,14 @@ class Job:
                     threads=self.threads,
                 )
                 name = f"{engine}:{precision}"
-                self.started.append(start.measure(name, words, count, on_run=ticker.advance))
+                shown.begin(name)
+                self.started.append(start.measure(name, words, count, on_run=shown.advance))
 
     def report(self, refused: int) -> dict[str, Any]:
         """Everything that was found, for people and machines."""
         return describe(
             facts={
+                "timestamp": self.began,
                 "weights": SSDResNet34(self.weights).name,
                 "device": self.device,
                 "threads": self.threads or cpu.available_threads(),
@@ -192,11 +232,18 @@ class Job:
         )
 
     def _measure(
-        self, title: str, ours: Contender, entries: Sequence[Entry], into: list[Run]
+        self,
+        part: str,
+        ours: Contender,
+        entries: Sequence[Entry],
+        into: list[Run],
+        on_first: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Each run is kept as it comes: what follows may fail, or be interrupted."""
-        with self._bar(title, self.count * (1 + len(entries))) as ticker:
-            for run in runs.measure(ours, entries, self.count, on_pair=ticker.advance):
+        with self._shown(part, 1 + len(entries), self.count, on_first) as shown:
+            for run in runs.measure(
+                ours, entries, self.count, on_begin=shown.begin, on_pair=shown.advance
+            ):
                 into.append(run)
 
     def _peers(self) -> list[Entry]:
@@ -227,5 +274,11 @@ class Job:
         except UnsupportedPrecision:
             return None
 
-    def _bar(self, title: str, total: int) -> AbstractContextManager[Ticker]:
-        return progress(title, total, quiet=self.quiet, at_end=True)
+    def _shown(
+        self,
+        part: str,
+        turns: int,
+        steps: int,
+        on_first: Callable[[float], None] = lambda _: None,
+    ) -> AbstractContextManager[Shown]:
+        return Shown.on_stderr(part, turns, steps, quiet=self.quiet, on_first=on_first)

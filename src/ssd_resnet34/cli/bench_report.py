@@ -5,11 +5,12 @@ from dataclasses import asdict
 from textwrap import wrap
 from typing import Any
 
-from ..benchmarking.pairs import ENOUGH
+from ..benchmarking.pairs import ENOUGH, figures
 from ..benchmarking.rates import Rate
 from ..benchmarking.runs import Run
 from ..benchmarking.stages import Stages
 from ..benchmarking.start import Start
+from ..benchmarking.trust import doubts
 from ..benchmarking.tuning import Tuned
 from ..runtime.tuning import Tuning, text
 from .info import platform_facts
@@ -56,8 +57,8 @@ def describe(
     whole = None
     if stages is not None:
         whole = asdict(stages)
-        whole["share"] = share(runs[0].precision, 1 / stages.whole.p50)
-    return {
+        whole["share"] = share(stages.precision, 1 / stages.whole.p50)
+    report = {
         **facts,
         "machine": platform_facts(),
         "runs": rows(runs, True),
@@ -71,6 +72,10 @@ def describe(
         "starts": [asdict(one) for one in starts],
         "failed": failed,
     }
+    counted = [*report["runs"], *report["peers"], *report["roads"], whole or {}]
+    why = doubts([*runs, *peers], [row["share"] for row in counted if row.get("share")])
+    said = f"the machine was busy, and the numbers are not to be trusted: {'; '.join(why)}"
+    return {**report, "warnings": [said] if why else []}
 
 
 def faults(report: dict[str, Any]) -> list[str]:
@@ -84,32 +89,33 @@ def caption(report: dict[str, Any]) -> tuple[str, list[str]]:
     """Title and notes of the plot."""
     machine = report["machine"]
     title = f"SSD-ResNet34 1200x1200, {report['weights']}: images a second of the network"
-    threads = f"{report['threads']} threads" if report["threads"] > 1 else "1 thread"
+    threads, pairs = counted(report["threads"], "thread"), counted(report["pairs"], "pair")
     where = machine["cpu"]["model"] if report["device"] == "cpu" else report["device"]
     return title, [
-        f"{where}, {threads}; ssd-resnet34 {machine['version']}; {report['pairs']} pairs each",
-        f"times are to {report['baseline']} (grey); white: what the slowest tenth loses",
+        f"{where}, {threads}; ssd-resnet34 {machine['version']}; {pairs} each",
+        f"grey: the baseline, {report['baseline']}, with which each was timed in turn",
+        "white line: back to the speed that nine runs of ten reach",
     ]
 
 
 def show(report: dict[str, Any]) -> None:
     """Tables on stdout."""
     machine = report["machine"]
-    print(printable(f"{machine['cpu']['model']}, {machine['system']}, Python {machine['python']}"))
+    _say(f"{machine['cpu']['model']}, {machine['system']}, Python {machine['python']}")
     versions = [f"{name} {version}" for name, version in machine["packages"].items() if version]
-    for line in wrap(f"ssd-resnet34 {machine['version']}, {', '.join(versions)}", 80):
-        print(printable(line))
-    print(
-        printable(
-            f"{report['weights']} on {report['device']}; threads {report['threads']}, pairs "
-            f"{report['pairs']}, images {report['images']}; times in ms an image"
-        )
+    _say(f"ssd-resnet34 {machine['version']}, {', '.join(versions)}")
+    images = counted(report["images"], "image")
+    pairs = counted(report["pairs"], "pair")
+    _say(
+        f"{report['weights']} on {report['device']}; {counted(report['threads'], 'thread')}, "
+        f"{pairs}, {images}; times in ms an image"
     )
-    _show_runs("network", [*report["runs"], *report["peers"]])
-    for run in report["runs"]:
-        if run["reason"] not in ("", "asked for"):
-            for line in wrap(f"{run['name']}: {run['reason']}", 80):
-                print(printable(line))
+    _show_runs(
+        "network",
+        [*report["runs"], *report["peers"]],
+        "Compare rows by their ratios: pairs timed in turn with the baseline. Times of different "
+        "rows are of different moments, and compare less well.",
+    )
     if report["stages"]:
         _show_stages(report["stages"])
     if report["decoders"]:
@@ -122,20 +128,49 @@ def show(report: dict[str, Any]) -> None:
         _show_rates(report)
     if report["starts"]:
         _show_starts(report)
+    for warning in report["warnings"]:
+        _say(f"WARNING: {warning}")
 
 
-def _show_runs(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """The last column is the ratio, or why there is none."""
-    table = []
+def _show_runs(title: str, rows: Sequence[dict[str, Any]], under: str = "") -> None:
+    """The last column is the ratio, or the number of the note below that says why there is none.
+
+    An engine's configurations that cannot be had for one and the same reason are one row.
+    """
+    table: list[tuple[str, ...]] = []
+    notes: dict[str, int] = {}
+    missing: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        seconds, ratio = row["seconds"], row["ratio"]
-        if seconds is None:
-            table.append((row["name"], "–", "–", "–", "–", _reason(row)))
+        if row["seconds"] is None:
+            missing.setdefault(_gap(row), []).append(row["name"])
+    for row in rows:
+        if row["seconds"] is not None:
+            times = (_ms(row["seconds"][name]) for name in ("p50", "p90", "p99"))
+            rate = figures(row["images_per_second"])
+            table.append((row["name"], *times, rate, _ratio(row["ratio"])))
             continue
-        times = (_ms(seconds[name]) for name in ("p50", "p90", "p99"))
-        table.append((row["name"], *times, f"{row['images_per_second']:.3g}", _ratio(ratio)))
+        names = missing.pop(_gap(row), None)
+        if names is None:
+            continue
+        note = notes.setdefault(_reason(row), len(notes) + 1)
+        engine, _ = _gap(row)
+        name = names[0] if len(names) == 1 else f"{engine}, {len(names)} rows"
+        short = "failed" if row["fault"] else "not here"
+        table.append((name, *"––––", f"{short} ({note})"))
     headings = (title, "p50", "p90", "p99", "img/s", "time / baseline")
     show_table(headings, table, right=(1, 2, 3, 4))
+    if under:
+        _say(under)
+    for reason, note in notes.items():
+        _say(f"({note}) {reason}")
+    for row in rows:
+        if row["seconds"] is not None and row["reason"] not in ("", "asked for"):
+            _say(f"{row['name']}: {row['reason']}")
+
+
+def _gap(row: dict[str, Any]) -> tuple[str, str]:
+    """Whose row has no numbers, and why."""
+    return row["name"].partition(":")[0], _reason(row)
 
 
 def _show_stages(found: dict[str, Any]) -> None:
@@ -148,11 +183,14 @@ def _show_stages(found: dict[str, Any]) -> None:
         )
         for name, times in [*found["stages"].items(), ("all", whole)]
     ]
+    print()
+    _say(f"stages and stream of {found['name']}, one image after the other:")
     show_table(("stage", "p50", "p90", "p99", "share"), rows, right=(1, 2, 3, 4))
     around, overlap = found["around"], found["overlap"]
+    serial, stream = found["serial_images_per_second"], found["stream_images_per_second"]
     part = "device" if "device" in found["stages"] else "network"
-    print(f"one by one {found['serial']:.3g} images/s: {_ratio(around)} of the {part}'s time")
-    print(f"stream     {found['stream']:.3g} images/s: {_ratio(overlap)} of 1 / {part} time")
+    print(f"one by one {figures(serial)} images/s: {_ratio(around)} of the {part}'s time")
+    print(f"stream     {figures(stream)} images/s: {_ratio(overlap)} of 1 / {part} time")
 
 
 def _show_tuning(found: dict[str, Any]) -> None:
@@ -174,7 +212,7 @@ def _show_rates(report: dict[str, Any]) -> None:
         name, share, whole = "–", "–", "–"
         if best is not None:
             name, share = best["name"], f"{100 * best['share']:.1f} %"
-            if best is report["runs"][0] and report["stages"]:
+            if report["stages"] and report["stages"]["precision"] == rate["precision"]:
                 whole = f"{100 * report['stages']['share']:.1f} %"
         rows.append((rate["precision"], f"{rate['gops']:.0f}", share, whole, name))
     headings = ("convolution", "GOPS", "network", "all stages", "reached by")
@@ -196,15 +234,26 @@ def _show_starts(report: dict[str, Any]) -> None:
         rows.append(
             (
                 one["name"],
-                f"{one['cold']:.2f}",
-                _megabytes(one["cold_peak"]),
-                f"{one['warm']:.2f}",
-                _megabytes(one["warm_peak"]),
-                f"{one['cold'] - network:.2f} / {one['warm'] - network:.2f}",
+                f"{one['cold_seconds']:.2f}",
+                _megabytes(one["cold_peak_mb"]),
+                f"{one['warm_seconds']:.2f}",
+                _megabytes(one["warm_peak_mb"]),
+                f"{one['cold_seconds'] - network:.2f} / {one['warm_seconds'] - network:.2f}",
             )
         )
     headings = ("detect, one image", "cold, s", "MB", "warm, s", "MB", "beyond the network, s")
     show_table(headings, rows, right=(1, 2, 3, 4))
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _say(text: str) -> None:
+    """A paragraph in 80 columns, of words that can be copied."""
+    for line in wrap(text, 80, break_long_words=False, break_on_hyphens=False):
+        print(printable(line))
 
 
 def _reason(row: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import json
 import platform
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -82,6 +83,11 @@ def platform_facts() -> dict[str, Any]:
             "threads": cpu.available_threads(),
         },
     }
+
+
+def now() -> str:
+    """The time in UTC to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _version(name: str) -> str | None:

@@ -1,0 +1,74 @@
+"""How far ``bench`` is: a bar for each configuration on a terminal, lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final, Self
+
+from .terminal import Ticker, complain, progress
+
+EVERY: Final = 30.0
+"""Seconds between two lines about one configuration where there is no terminal."""
+
+
+class Shown:
+    """One part of the run on stderr: whose turn it is, and how many of its ``steps`` are done."""
+
+    def __init__(
+        self, part: str, turns: int, steps: int, quiet: bool, on_first: Callable[[float], None]
+    ) -> None:
+        self._part, self._turns, self._steps, self._quiet = part, turns, steps, quiet
+        self._on_first: Callable[[float], None] | None = on_first
+        self._stack = ExitStack()
+        self._ticker = Ticker(None)
+        self._text = ""
+        self._turn = self._done = 0
+        self._began = self._last = time.monotonic()
+
+    @classmethod
+    @contextmanager
+    def on_stderr(
+        cls,
+        part: str,
+        turns: int,
+        steps: int,
+        *,
+        quiet: bool,
+        on_first: Callable[[float], None] = lambda _: None,
+    ) -> Iterator[Self]:
+        """Progress of a part that has so many turns of so many steps.
+
+        ``on_first`` gets the seconds to the end of the very first step.
+        """
+        shown = cls(part, turns, steps, quiet, on_first)
+        with shown._stack:
+            yield shown
+
+    def begin(self, name: str) -> None:
+        """The turn of ``name`` begins."""
+        self._stack.close()  # the bar of the turn before
+        self._turn, self._done = self._turn + 1, 0
+        self._began = self._last = time.monotonic()
+        count = f" {self._turn} of {self._turns}" if self._turns > 1 else ""
+        self._text = f"{self._part}{count}: {name}"
+        self._ticker = self._stack.enter_context(
+            progress(self._text, self._steps, quiet=self._quiet, at_end=True)
+        )
+        self._line(self._text)
+
+    def advance(self) -> None:
+        """A step is done."""
+        self._done += 1
+        self._ticker.advance()
+        now = time.monotonic()
+        if self._on_first is not None:
+            self._on_first(now - self._began)
+            self._on_first = None
+        if now - self._last >= EVERY and self._done < self._steps:
+            self._last = now
+            self._line(f"{self._text}, {self._done} of {self._steps}")
+
+    def _line(self, text: str) -> None:
+        if not self._quiet and not sys.stderr.isatty():
+            complain(text, "progress")
