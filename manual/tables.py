@@ -1,12 +1,15 @@
 """Tables of the documentation, from the code that they describe."""
 
 import ast
+import asyncio
 import inspect
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
+
+from prometheus_client.parser import text_string_to_metric_families
 
 import ssd_resnet34
 from ssd_resnet34 import contract, detector, errors
@@ -15,6 +18,10 @@ from ssd_resnet34.cli.serve import TOKEN
 from ssd_resnet34.contract import COCO, LEVELS, OFFSETS, SCALES
 from ssd_resnet34.runtime.engines import ENTRY_POINTS
 from ssd_resnet34.serving.limits import ServerLimits
+from ssd_resnet34.serving.line import Budget
+from ssd_resnet34.serving.metrics import Metrics
+from ssd_resnet34.serving.pool import Pool
+from ssd_resnet34.serving.tasks import WorkerConfig
 from ssd_resnet34.vision.images import DEFAULT_LIMITS
 from ssd_resnet34.vision.postprocess import rules
 from ssd_resnet34.weights.records import RECORDS, Record
@@ -113,6 +120,28 @@ def selection() -> str:
             for name, text in meaning.items()
         ),
     )
+
+
+def metrics() -> str:
+    """What ``/metrics`` shows of the server itself."""
+
+    async def text() -> str:
+        config = WorkerConfig("embedded", "auto", "cpu", "auto", None, DEFAULT_LIMITS)
+        shown = Metrics(Pool(config, 1, ServerLimits()), Budget(1))
+        shown.request("detect", 200, 0.1)  # a metric has labels from its first value on
+        shown.refused("overloaded")
+        shown.stages({"network": 0.1})
+        return shown.text().decode()
+
+    found = []
+    for family in text_string_to_metric_families(asyncio.run(text())):
+        if family.name.startswith("process_") or family.name.endswith("_created"):
+            continue
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        shown = ", ".join(f"`{label}`" for label in sorted(labels))
+        found.append((f"`{name}`", family.type, shown, family.documentation))
+    return table(("name", "kind", "labels", "meaning"), found)
 
 
 def records() -> str:
@@ -260,6 +289,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "facts": facts,
     "levels": levels,
     "limits": limits,
+    "metrics": metrics,
     "priors": priors,
     "records": records,
     "rooms": rooms,

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from manual.blocks import PYTHON, SHELL, Block, blocks
 from manual.pages import DOCS
 
@@ -38,8 +39,8 @@ PAGES = [
 ]
 """All but the report of ``make proof``, whose blocks are outputs."""
 
-NEITHER = {"text", "json", "toml"}
-"""Languages of blocks that are no program; json and toml are parsed."""
+NEITHER = {"text", "json", "toml", "yaml", "ini", "nginx"}
+"""Languages of blocks that are no program; json, toml and yaml are parsed, all in test_deploy."""
 
 MAY_FAIL = {
     r"^ssd-resnet34 compile ": "the small network is not faster in int8",
@@ -55,6 +56,8 @@ NOT_RUN = {
     "docs/batch.md: needs a cluster and a bucket": 2,
     "docs/batch.md: needs a Spark cluster": 1,
     "docs/compile.md: renders scenes and runs the whole network, an hour": 2,
+    "docs/deploy.md: builds a container": 4,
+    "docs/deploy.md: serves until it is stopped": 1,
     "docs/index.md: downloads 80 MB": 1,
     "docs/mlperf.md: runs for ten minutes at least": 1,
     "docs/mlperf.md: needs the 5000 images": 1,
@@ -139,6 +142,8 @@ class Reader:
             json.loads(block.text)
         elif block.language == "toml":
             tomllib.loads(block.text)
+        elif block.language == "yaml":
+            yaml.safe_load(block.text)
 
     def run(self, block: Block, where: str) -> None:
         """The program in a process of its own where it says so, else in this one."""
@@ -186,7 +191,11 @@ class Reader:
             self.wrong.append(f"{where}\nexit code {code}")
 
     def look_up(self, words: list[str], where: str) -> None:
-        """What an installation names is there: the folder, the project and its extras."""
+        """What an installation names is there: folder, project, extras, file of versions."""
+        for n, word in enumerate(words):
+            if word == "-c" and (REPOSITORY / words[n + 1]).is_file():
+                words = words[:n] + words[n + 2 :]
+                break
         project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
         for word in words:
             name, _, extras = word.removesuffix("]").partition("[")

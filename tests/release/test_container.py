@@ -48,9 +48,22 @@ def test_the_linter_has_nothing_to_say(tmp_path: Path) -> None:
 
 def test_it_is_not_root_and_ships_no_sources() -> None:
     lines = instructions()
-    assert lines["USER"] == ["detector"]
+    assert lines["USER"] == ["10001"]
     assert [line for line in lines["COPY"] if "src" in line] == ["src src"]
     assert lines["FROM"] == ["python:3.11-slim-bookworm AS build", "python:3.11-slim-bookworm"]
+
+
+def test_it_sends_no_telemetry() -> None:
+    lines = instructions()
+    assert any("pip uninstall --yes openvino-telemetry" in line for line in lines["RUN"])
+    assert "ORT_DISABLE_TELEMETRY=1" in lines["ENV"][0]
+
+
+def test_without_that_package_openvino_has_a_stub_for_it() -> None:
+    code = "import sys; sys.modules['openvino_telemetry'] = None; import openvino; "
+    code += "from openvino.tools.ovc import telemetry_utils; print(telemetry_utils.tm.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub", done.stderr
 
 
 def test_its_health_check_is_answered_by_the_server(tmp_path: Path) -> None:
@@ -79,6 +92,6 @@ def test_its_command_asks_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_token_in_the_examples_is_one_that_the_server_takes() -> None:
     worker = WorkerConfig("embedded", "auto", "cpu", "auto", None, Limits())
-    for page in (DOCKERFILE, REPOSITORY / "docs" / "platforms.md"):
+    for page in (DOCKERFILE, *(REPOSITORY / "docs" / f"{n}.md" for n in ("platforms", "deploy"))):
         (token,) = re.findall(r"-e SSD_RESNET34_TOKEN=(\S+)", page.read_text("utf-8"))
         assert Settings(worker, host="0.0.0.0", token=token).token == token
