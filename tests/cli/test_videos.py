@@ -1,6 +1,7 @@
 """``ssd-resnet34 detect`` on videos, as its users call it."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 import video_files
 from command import Run
+from rtsp_camera import Camera
 from ssd_resnet34.video.capture import Video
 
 
@@ -107,3 +109,18 @@ def test_a_pattern_names_several_videos(run: Run, tmp_path: Path) -> None:
         video_files.constant(tmp_path / f"{name}.mp4", 2)
     result = run("detect", tmp_path / "*.mp4", "--json")
     assert [json.loads(line)["frame"] for line in result.out.splitlines()] == [0, 1, 0, 1]
+
+
+def test_the_account_of_a_camera_is_in_no_row_and_in_no_name(run: Run, tmp_path: Path) -> None:
+    with Camera(locked=True) as camera:
+        leave = threading.Timer(3, camera.go)
+        leave.start()
+        result = run(
+            "detect", camera.address, "--json", "--reconnect", "0", "--save", tmp_path / "drawn"
+        )
+        leave.join()
+    assert result.out.splitlines()
+    (drawn,) = (tmp_path / "drawn").iterdir()
+    assert drawn.name.startswith("rtsp-127.0.0.1")
+    for text in (result.out, result.err, drawn.name):
+        assert "secret" not in text

@@ -17,7 +17,7 @@ import numpy as np
 from ..detector import Detector
 from ..errors import ImageError, UsageError
 from ..runtime.pipeline import overlapped
-from ..video.capture import RECONNECT, Frame, Video, is_video
+from ..video.capture import RECONNECT, Frame, Video, is_video, shown
 from ..video.latest import Latest
 from ..video.writing import CODECS, VideoFile
 from ..vision.detections import Detections
@@ -124,7 +124,7 @@ def _one(
         drawn = None
         if save_to is not None:
             rate = min(_FASTEST, video.rate / watching.every)
-            drawn = stack.enter_context(VideoFile(_place(save_to, source), rate))
+            drawn = stack.enter_context(VideoFile(_place(save_to, shown(source)), rate))
         total = -(-video.frames // watching.every) or None
         ticker = stack.enter_context(progress("detect", total, quiet=quiet))
         newest = None
