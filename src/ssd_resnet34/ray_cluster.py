@@ -53,6 +53,7 @@ def connect(ray: Any, address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
         except (OSError, UnicodeError) as error:  # the latter: a host that no name can be
             raise ClusterError(f"no Ray cluster at {place} ({error}); {mend}") from error
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     try:
         ray.init(address=place, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as error:

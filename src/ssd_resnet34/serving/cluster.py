@@ -180,7 +180,6 @@ def run(
     if settings.port == 0:
         raise UsageError("port: 0; over Ray, give a number")
     serve, config = _ray_serve()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # A cluster that is started here takes this over. Five seconds, Ray's own, are too few for a
     # proxy on a busy machine: it is killed before it listens.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
