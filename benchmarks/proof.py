@@ -103,7 +103,16 @@ PARTS: Final = (
             "docs/why-is-my-map-different.md",
         ),
     ),
-    Part("batch", "worker processes and rows against a plain stream", ("benchmarks.batch",)),
+    Part(
+        "batch",
+        "worker processes and rows against a plain stream",
+        ("benchmarks.batch", "--part", "stream"),
+    ),
+    Part(
+        "ray",
+        "an actor of a Ray cluster against a local worker process",
+        ("benchmarks.batch", "--part", "ray", "--images", "5"),
+    ),
     Part(
         "capacity",
         "a hundred million images over a thousand workers, simulated",
