@@ -142,7 +142,7 @@ def test_workers_that_always_end_end_the_server_with_a_reason(tmp_path: Path) ->
 
 
 def test_a_burst_is_answered_or_refused_at_once_and_health_goes_on(tmp_path: Path) -> None:
-    with running(tmp_path, seconds=0.3, deadline=3.0) as server:
+    with running(tmp_path, seconds=0.5, deadline=8.0) as server:
         health: list[int] = []
         done = threading.Event()
 
