@@ -1,6 +1,5 @@
 """Two thousand requests, a fifth of them bad: neither memory nor descriptors grow."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
@@ -23,15 +22,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield started
 
 
-def _memory(process: int) -> int:
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _descriptors(process: int) -> int:
-    return len(list(Path(f"/proc/{process}/fd").iterdir()))
-
-
 @pytest.mark.proof
 def test_two_thousand_requests_leave_nothing_behind(server: Server) -> None:
     good = [*accepted().values(), *(picture(n % 256, 40 + n % 50) for n in range(100))]
@@ -40,19 +30,18 @@ def test_two_thousand_requests_leave_nothing_behind(server: Server) -> None:
         next_bad if n % 5 == 4 else next_good
         for n, next_good, next_bad in zip(range(REQUESTS), cycle(good), cycle(bad), strict=False)
     ]
-    processes = [server.process.pid, *server.workers()]
+    processes = server.processes()
     with server.client() as client, ThreadPoolExecutor(8) as clients:
 
         def ask(data: bytes) -> int:
             return client.post("/detect", content=data).status_code
 
         codes = list(clients.map(ask, mixed[:FIRST]))
-        memory = [_memory(process) for process in processes]
-        descriptors = [_descriptors(process) for process in processes]
+        memory, descriptors = server.memory(), server.descriptors()
         codes += list(clients.map(ask, islice(mixed, FIRST, None)))
-        grown = [_memory(p) - before for p, before in zip(processes, memory, strict=True)]
-        more = [_descriptors(p) - before for p, before in zip(processes, descriptors, strict=True)]
-    assert server.workers() == processes[1:], "no worker was restarted"
+        grown = [now - then for now, then in zip(server.memory(), memory, strict=True)]
+        more = [now - then for now, then in zip(server.descriptors(), descriptors, strict=True)]
+    assert server.processes() == processes, "no worker was restarted"
     assert codes.count(200) == REQUESTS * 4 // 5
     assert set(codes) == {200, 400, 413, 415, 422}
     print(f"after {REQUESTS} requests: memory of server and worker grown by {grown} bytes")
