@@ -1,0 +1,16 @@
+"""Measurements behind the numbers of the docs; each module is a command, ``python -m benchmarks.…``."""
+
+import sys
+from types import TracebackType
+
+
+def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A package of the tests that is not here is one line with the mend, and no traceback."""
+    if isinstance(error, ModuleNotFoundError):
+        mend = "pip install -c constraints.txt -e '.[dev]'"
+        print(f"error: {error.name} is not installed; {mend}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _say

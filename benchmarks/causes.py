@@ -12,7 +12,7 @@ import argparse
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
@@ -119,7 +119,9 @@ def measure(
                         found, network, scorer, ids, other, on_image=lambda _: bar.advance()
                     )
             journal.finish()
-    return Measured(found, base, network.what, images)
+    # Reasons are for a line of a report: some are lists of lines.
+    skipped = {key: " ".join(reason.split()) for key, reason in found.skipped.items()}
+    return Measured(replace(found, skipped=skipped), base, network.what, images)
 
 
 # ------------------------------------------------------------------------------- the page

@@ -39,6 +39,9 @@ def test_the_machine_is_described_in_tables_of_80_columns(run: Run) -> None:
     assert any(line.split() == ["fake", "1", "fp32", "yes"] for line in lines)
     assert any("bf16" in line and "it has none" in line for line in lines)
     assert "pip install 'other'" in result.out
+    text = " ".join(result.out.split())
+    for figure in ("20.0 by MLCommons", "19.97 by pycocotools", "20.73 by Open Model Zoo"):
+        assert figure in text
 
 
 @pytest.mark.usefixtures("engines")
@@ -51,6 +54,8 @@ def test_json_has_the_same_facts_for_machines(run: Run, tmp_path: Path) -> None:
     assert [engine["name"] for engine in facts["engines"]] == ["fake", "other"]
     assert facts["engines"][0]["precisions"]["bf16"] == "it has none"
     assert [record["name"] for record in facts["weights"]] == list(RECORDS)
+    scores = {record["name"]: record["mAP"] for record in facts["weights"]}
+    assert {"value": 19.97, "by": "pycocotools"} in scores["mlcommons"]
     assert Path(facts["cache"]).is_absolute()
 
 

@@ -63,7 +63,7 @@ def machine() -> dict[str, Any]:
             {
                 "name": name,
                 "present": store.path(name).is_file(),
-                "mAP": [score.map for score in record.scores],
+                "mAP": [{"value": score.map, "by": score.by} for score in record.scores],
             }
             for name, record in RECORDS.items()
         ],
@@ -148,7 +148,11 @@ def _print_machine(facts: dict[str, Any]) -> None:
     show_table(
         ("weights", "here", "mAP (COCO val2017)"),
         [
-            (w["name"], "yes" if w["present"] else "no", ", ".join(map(str, w["mAP"])) or "–")
-            for w in facts["weights"]
+            (
+                record["name"],
+                "yes" if record["present"] else "no",
+                "; ".join(f"{score['value']} by {score['by']}" for score in record["mAP"]) or "–",
+            )
+            for record in facts["weights"]
         ],
     )
