@@ -1,4 +1,4 @@
-"""Measurements behind the numbers of the docs; each module is a command, ``python -m benchmarks.…``."""
+"""Measurements behind the numbers of the docs; each module is a command of its own."""
 
 import sys
 from types import TracebackType
@@ -7,7 +7,7 @@ from types import TracebackType
 def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """A package of the tests that is not here is one line with the mend, and no traceback."""
     if isinstance(error, ModuleNotFoundError):
-        mend = "pip install -c constraints.txt -e '.[dev]'"
+        mend = "pip install -c constraints.txt '.[dev]'"
         print(f"error: {error.name} is not installed; {mend}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)

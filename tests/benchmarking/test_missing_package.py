@@ -29,9 +29,7 @@ def test_a_missing_package_is_one_line_with_the_mend(module: str, package: str) 
     )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line == (
-        f"error: {package} is not installed; pip install -c constraints.txt -e '.[dev]'"
-    )
+    assert line == (f"error: {package} is not installed; pip install -c constraints.txt '.[dev]'")
 
 
 def test_other_errors_keep_their_traceback() -> None:

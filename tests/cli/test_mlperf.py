@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,9 @@ def test_a_quick_run_is_valid_to_loadgen_and_no_submission(
     assert files(out) == sorted(wanted)
     assert ("ours / theirs" in result.out) == (scenario != "multistream")
     found = json.loads((out / "run.json").read_text())
+    left = " ".join(result.out.split())
+    assert "run.json" in left
+    assert ("comparison.png (this run among" in left) == (scenario != "multistream")
     assert found["result"]["valid"] is True
     assert found["result"]["metric"]["value"] > 0
     assert found["quick"] is True
@@ -108,6 +112,22 @@ def test_json_is_run_json_and_the_settings_are_told_before(mlperf: Mlperf, tmp_p
     assert "setting: min_query_count 32 (--quick)" in result.err
     assert "setting: performance_sample_count_override 64 (rules of v2.0)" in result.err
     assert "note: about 32 samples" in result.err
+    found = json.loads(result.out)
+    assert datetime.fromisoformat(found["timestamp"]).tzinfo == UTC
+    settings = {one["key"]: one for one in found["settings"]}
+    assert settings["min_query_count"] == {
+        "key": "min_query_count",
+        "value": 32,
+        "unit": "",
+        "origin": "--quick",
+    }
+    assert isinstance(settings["min_query_count"]["value"], int)
+    assert settings["min_duration"]["unit"] == "ms"
+    assert settings["target_qps"]["unit"] == "1/s"
+    assert set(found["measured"]) == {"latency_ms", "samples_per_second"}
+    assert set(found["result"]["latencies_ms"]) == {"p50", "p90", "p95", "p97", "p99", "p99.9"}
+    assert {one["unit"] for one in found["published"]} == {"samples/s"}
+    assert found["run_seconds"] > 0
     quiet = mlperf("--scenario", "offline", "--quick", "--json", "-o", out, "-q")
     assert quiet.err == ""
 
@@ -160,13 +180,13 @@ def test_accuracy_is_that_of_eval(run: Run, tmp_path: Path, varied: Path, scenar
     out = tmp_path / "out"
     options = ("--mode", "accuracy", "--scenario", scenario, "-o", out)
     found = json.loads(run("mlperf", "run", *common, *options).out)
-    assert found["accuracy"]["mAP"] / 100 == pytest.approx(expected, abs=1e-4)
+    assert found["accuracy"]["mAP_percent"] / 100 == pytest.approx(expected, abs=1e-4)
     assert found["accuracy"]["images"] == 70
     assert found["answered"] == {"multistream": 72}.get(scenario, 70)
     log = run("mlperf", "accuracy", out / loadgen.ACCURACY, varied)
     assert log.code == (0 if expected >= 0.198 else 1)
     assert (out / "accuracy.txt").read_text() == "".join(log.out.splitlines(keepends=True)[-2:])
-    assert f"mAP={found['accuracy']['mAP']:.3f}%" in log.out
+    assert f"mAP={found['accuracy']['mAP_percent']:.3f}%" in log.out
 
 
 def accuracy_log(folder: Path, count: int, kind: int, score: float = 0.9) -> Path:
@@ -189,7 +209,7 @@ def test_another_systems_log_is_scored_against_the_gate(
     result = run("mlperf", "accuracy", accuracy_log(tmp_path, COUNT, 3), annotations, "--json",
                  "--log-classes", "category_id")  # fmt: skip
     assert result.code == 1
-    assert json.loads(result.out)["mAP"] == 0
+    assert json.loads(result.out)["mAP_percent"] == 0
     result = run("mlperf", "accuracy", accuracy_log(tmp_path, 60, 1), annotations)
     assert result.code == 1
     assert "100.000 % does not pass the gate of 19.8 % (60 of 66 images)" in result.out
@@ -294,6 +314,7 @@ def test_quick_takes_a_small_set(mlperf: Mlperf, run: Run, tmp_path: Path, annot
                  "--quick", "--engine", "fake", "--weights", weights)  # fmt: skip
     assert result.code == 0
     assert "10 images in memory instead of 64" in result.out
+    assert "(rules of v2.0; the set has 10, all in memory)" in " ".join(result.out.split())
 
 
 def test_without_loadgen_the_extra_is_named(

@@ -66,7 +66,8 @@ def furnish(folder: Path, network: Path) -> None:
         photograph(folder / "val" / f"{n + 1:06d}.jpg", 200 + n)
     shutil.copytree(folder / "val", folder / "val2017")
     (folder / "samples").mkdir()
-    shutil.copy(REPOSITORY / "samples" / "scene.png", folder / "samples")
+    for name in ("scene.png", "scene.json"):
+        shutil.copy(REPOSITORY / "samples" / name, folder / "samples")
     shutil.copy(network, folder / "model.onnx")
     video_files.constant(folder / "clip.mp4", 6)
     (folder / "token.txt").write_text("a-token-for-this-page\n")

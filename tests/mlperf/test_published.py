@@ -8,7 +8,7 @@ from PIL import Image
 
 from ssd_resnet34.mlperf import plot, unit
 from ssd_resnet34.mlperf.job import Facts
-from ssd_resnet34.mlperf.published import RESULTS, compare, figures
+from ssd_resnet34.mlperf.published import RESULTS, compare
 from ssd_resnet34.mlperf.rounds import ROUNDS
 
 
@@ -56,13 +56,6 @@ def test_every_result_is_of_a_round_with_this_network() -> None:
         assert one.round in ROUNDS
         assert one.units >= 1
         assert one.offline is not None
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.9374, "0.937"), (82, "82"), (990.35, "990"), (1001.8, "1,002")]
-)
-def test_figures_have_no_exponent(value: float, text: str) -> None:
-    assert figures(value) == text
 
 
 def test_a_cpu_counts_the_cores_that_its_threads_fill(tmp_path: Path) -> None:

@@ -108,11 +108,6 @@ def percentiles(values: Iterable[float]) -> Percentiles:
     return Percentiles(p50, p90, p99, len(found))
 
 
-def figures(value: float) -> str:
-    """A rate or ratio in three figures, or whole: never with an exponent where it is large."""
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
-
-
 def compare(
     name: str,
     peer: Callable[[], object],

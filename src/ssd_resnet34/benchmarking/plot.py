@@ -8,8 +8,8 @@ from os import PathLike
 from typing import TYPE_CHECKING, Final
 
 from ..files import replacing
-from .pairs import figures
 from .runs import Run
+from .wording import figures
 
 if TYPE_CHECKING:
     from PIL import ImageFont

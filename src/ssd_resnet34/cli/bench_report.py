@@ -5,13 +5,14 @@ from dataclasses import asdict
 from textwrap import wrap
 from typing import Any
 
-from ..benchmarking.pairs import ENOUGH, figures
+from ..benchmarking.pairs import ENOUGH
 from ..benchmarking.rates import Rate
 from ..benchmarking.runs import Run
 from ..benchmarking.stages import Stages
 from ..benchmarking.start import Start
 from ..benchmarking.trust import doubts
 from ..benchmarking.tuning import Tuned
+from ..benchmarking.wording import counted, figures
 from ..runtime.tuning import Tuning, text
 from .info import platform_facts
 from .terminal import printable, show_table
@@ -243,11 +244,6 @@ def _show_starts(report: dict[str, Any]) -> None:
         )
     headings = ("detect, one image", "cold, s", "MB", "warm, s", "MB", "beyond the network, s")
     show_table(headings, rows, right=(1, 2, 3, 4))
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 image``, ``2 images``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _say(text: str) -> None:

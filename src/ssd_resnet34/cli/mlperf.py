@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from ..benchmarking.wording import counted
 from ..evaluation import dataset as datasets
 from ..evaluation.dataset import Dataset, scored_categories, some
 from ..files import replacing
@@ -23,6 +24,7 @@ from .detect import Engine, Nms, Precision, Threads, Weights
 from .eval import Images, LogClasses
 from .mlperf_report import Report, setting_lines
 from .terminal import Ticker, complain, progress
+from .train_report import span
 
 RUN_EXAMPLES: Final = """Examples:
 
@@ -271,7 +273,7 @@ class _Shown:
             complain(ready.facts.summary, "system")
             for line in setting_lines(ready.settings, self.job):
                 complain(line, "setting")
-            complain(f"about {ready.samples:,} samples, {_span(ready.seconds)}", "note")
+            complain(f"about {counted(ready.samples, 'sample')}, {span(ready.seconds)}", "note")
         self.samples = ready.samples
         self.ticker = self.stack.enter_context(
             progress("loadgen", ready.samples, quiet=self.quiet, at_end=True)
@@ -283,7 +285,7 @@ class _Shown:
         now = time.monotonic()
         if not self.quiet and not sys.stderr.isatty() and now - self.last > EVERY:
             self.last = now
-            complain(f"{pulse.answered:,} of about {self.samples:,} samples", "progress")
+            complain(f"{pulse.answered:,} of about {counted(self.samples, 'sample')}", "progress")
 
 
 @contextmanager
@@ -308,12 +310,3 @@ def _stops() -> Iterator[Callable[[], int]]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-
-
-def _span(seconds: float) -> str:
-    """A duration that people can plan with."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:,.0f} h"

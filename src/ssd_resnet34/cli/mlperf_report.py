@@ -1,24 +1,25 @@
 """What ``ssd-resnet34 mlperf`` says of a run, on the terminal and to machines."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, Final
 
+from ..benchmarking.wording import counted, figures
 from ..evaluation.coco import NAMES
 from ..evaluation.page import number
-from ..mlperf import plot, published, unit
+from ..mlperf import plot, published, running, unit
 from ..mlperf.gate import Verdict
 from ..mlperf.job import Job
 from ..mlperf.logs import Result
-from ..mlperf.published import Row, figures
+from ..mlperf.published import Row
 from ..mlperf.rounds import GATE
 from ..mlperf.running import Finished
 from ..mlperf.settings import Setting
 from ..mlperf.submission import incomparable, objections
 from ..mlperf.unit import Unit
-from .info import platform_facts
+from .info import now, platform_facts
 from .terminal import printable, show_table
 
 _OF_ACCURACY: Final = ("target_qps", "samples_per_query", "performance_sample_count_override")
@@ -36,6 +37,8 @@ class Report:
     finished: Finished
     result: Result | None
     verdict: Verdict | None
+    timestamp: str = field(default_factory=now)
+    """The end of the run, UTC."""
 
     @property
     def unit(self) -> Unit:
@@ -85,6 +88,7 @@ def describe(report: Report) -> dict[str, Any]:
     """Plain values for JSON, and for ``run.json``."""
     job, ready = report.job, report.finished.ready
     return {
+        "timestamp": report.timestamp,
         "round": job.round,
         "scenario": job.scenario,
         "mode": job.mode,
@@ -96,23 +100,47 @@ def describe(report: Report) -> dict[str, Any]:
         "machine": platform_facts(),
         "nms": job.nms,
         "score_threshold": job.score_threshold,
-        "measured": asdict(ready.measured),
-        "settings": [asdict(one) for one in ready.settings],
+        "measured": {
+            "latency_ms": 1000 * ready.measured.latency,
+            "samples_per_second": ready.measured.rate,
+        },
+        "settings": [one.to_dict() for one in ready.settings],
         "answered": report.finished.answered,
-        "seconds": report.finished.seconds,
-        "result": None if report.result is None else asdict(report.result),
+        "run_seconds": report.finished.seconds,
+        "result": None if report.result is None else _describe_result(report.result),
         "accuracy": None if report.verdict is None else describe_verdict(report.verdict),
         "not_a_submission": report.objections,
-        "published": [asdict(row) for row in report.rows],
+        "published": [_describe_row(row, report) for row in report.rows],
         "notes": list(report.notes),
+    }
+
+
+def _describe_result(result: Result) -> dict[str, Any]:
+    found = asdict(result)
+    found["latencies_ms"] = {f"p{p:g}": value for p, value in found.pop("latencies").items()}
+    return found
+
+
+def _describe_row(row: Row, report: Report) -> dict[str, Any]:
+    assert report.result is not None
+    system = row.result
+    return {
+        "round": system.round,
+        "system": system.system,
+        "kind": system.kind,
+        "units": system.units,
+        "value": row.value,
+        "each": row.each,
+        "unit": report.result.metric.unit,
+        "ratio": row.ratio,
     }
 
 
 def describe_verdict(verdict: Verdict) -> dict[str, Any]:
     """Plain values for JSON."""
     return {
-        "mAP": verdict.percent,
-        "gate": round(100 * GATE, 3),
+        "mAP_percent": verdict.percent,
+        "gate_percent": round(100 * GATE, 3),
         "passed": verdict.passed,
         "images": verdict.images,
         "of_images": verdict.whole,
@@ -151,7 +179,10 @@ def setting_lines(settings: Sequence[Setting], job: Job) -> list[str]:
                 one.key != "target_qps" or job.scenario == "Server"
             )
         if matters:
-            lines.append(f"{one.key} {_setting(one, job.scenario)} ({one.origin})")
+            origin, images = one.origin, len(job.images)
+            if one.key == "performance_sample_count_override" and images < one.value:
+                origin += f"; the set has {images:,}, all in memory"
+            lines.append(f"{one.key} {_setting(one, job.scenario)} ({origin})")
     return lines
 
 
@@ -171,13 +202,12 @@ def show(report: Report, folder: Path) -> None:
     """Everything in 80 columns of stdout."""
     job, facts = report.job, report.finished.ready.facts
     machine = platform_facts()
-    threads = f"{facts.threads} thread{'' if facts.threads == 1 else 's'}"
-    streams = f"{facts.streams} stream{'' if facts.streams == 1 else 's'}"
     _say(f"MLPerf {job.round} {job.scenario}, {job.mode}: {report.annotations}, "
-         f"{len(job.images):,} images")  # fmt: skip
+         f"{counted(len(job.images), 'image')}")  # fmt: skip
     _say(
         f"{facts.weights}, {facts.precision} in {facts.engine} on {facts.device}, "
-        f"{threads}, {streams}, batch {facts.batch}; {report.unit}"
+        f"{counted(facts.threads, 'thread')}, {counted(facts.streams, 'stream')}, "
+        f"batch {facts.batch}; {report.unit}"
     )
     _say(f"{machine['cpu']['model']}, {machine['system']}, ssd-resnet34 {machine['version']}")
     for line in setting_lines(report.finished.ready.settings, job):
@@ -197,7 +227,17 @@ def show(report: Report, folder: Path) -> None:
     if report.result is not None:
         for note in report.notes:
             _say(note)
-    _say(f"logs in {folder}")
+    _say(f"in {folder}: {_left(report)}")
+
+
+def _left(report: Report) -> str:
+    """What a run leaves in its folder for people."""
+    names = [running.RECORD]
+    if report.rows:
+        names.append(f"{running.PLOT} (this run among the published ones)")
+    if report.verdict is not None:
+        names.append(running.ACCURACY_TEXT)
+    return f"{', '.join(names)}, LoadGen's logs and the settings that it read"
 
 
 def _show_result(result: Result) -> None:
@@ -243,7 +283,7 @@ def show_verdict(verdict: Verdict) -> None:
     said = "reaches" if verdict.passed else "does not pass"
     print(
         f"{verdict.percent:.3f} % {said} the gate of {100 * GATE:.1f} % "
-        f"({verdict.images:,} of {verdict.whole:,} images)"
+        f"({verdict.images:,} of {counted(verdict.whole, 'image')})"
     )
     numbers = verdict.scores.numbers
     print(", ".join(f"{name} {number(numbers[name])}" for name in NAMES[:6]))

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Final
 
+from ..benchmarking.wording import figures
 from ..files import replacing
-from .published import Kind, Row, figures
+from .published import Kind, Row
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage

@@ -47,10 +47,14 @@ RESULTS: Final = (
     Published("v2.0", "NVIDIA Orin", "accelerator", 1, 207.7, 8.03),
     Published("v2.0", "Furiosa Warboy", "accelerator", 1, 79.9, 13.4),
     Published("v2.0", "Qualcomm AI 100", "accelerator", 1, 443, 8.94),
-    Published("v2.0", "2 Xeon 8380, Triton, lowest", "core", 80, 76, None, 40),
-    Published("v2.0", "2 Xeon 8380, Triton, highest", "core", 80, 82, None, 42),
+    Published("v2.0", "2 Xeon 8380, Triton (slowest)", "core", 80, 76, None, 40),
+    Published("v2.0", "2 Xeon 8380, Triton (fastest)", "core", 80, 82, None, 42),
 )
-"""Cores are physical: 28 in a Xeon 8380H, 40 in an 8380, half as many as vCPU in a cloud."""
+"""Cores are physical: 28 in a Xeon 8380H, 40 in an 8380, half as many as vCPU in a cloud.
+
+A number before a name counts the processors or cards of the system. Of the v2.0 results of two Xeon
+8380 served by Triton there were several; the slowest and the fastest stand for them.
+"""
 
 _FIELDS: Final[Mapping[Scenario, str]] = {
     "SingleStream": "single_stream",
@@ -88,8 +92,3 @@ def compare(scenario: Scenario, value: float, kind: Kind, units: int) -> Sequenc
         rows.append(Row(one, theirs, each, ratio if one.kind == kind else None))
     slowest_first = -1 if scenario == "SingleStream" else 1
     return sorted(rows, key=lambda row: (row.result.kind, slowest_first * row.each))
-
-
-def figures(value: float) -> str:
-    """A number in three figures, or whole; never with an exponent where it is large."""
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"

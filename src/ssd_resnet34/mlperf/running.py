@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
+from ..benchmarking.wording import counted
 from ..errors import LoadGenError, SSDResNet34Error, UsageError
 from ..evaluation.dataset import Dataset
 from ..evaluation.running import Entry, check_any, find
@@ -70,8 +71,8 @@ def samples(dataset: Dataset, folder: Path, *, quick: bool) -> tuple[str, ...]:
         )
     if len(paths) < SAMPLES and not quick:
         raise UsageError(
-            f"{dataset.path}: {len(paths)} images, and the rules keep {SAMPLES} in memory; give a "
-            "larger set, or --quick for a trial that is no submission"
+            f"{dataset.path}: {counted(len(paths), 'image')}, and the rules keep {SAMPLES} in "
+            "memory; give a larger set, or --quick for a trial that is no submission"
         )
     return tuple(paths)
 

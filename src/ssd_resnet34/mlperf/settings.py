@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from ..benchmarking.wording import counted
 from ..errors import LoadGenError
 from ..files import told
 from .rounds import MODEL, SAMPLES, Round, Scenario, configuration
@@ -56,6 +57,15 @@ _COMMON: Final[Mapping[str, tuple[str, float]]] = {
 }
 
 
+_UNITS: Final = {
+    "min_duration": "ms",
+    "max_duration": "ms",
+    "target_latency": "ms",
+    "target_latency_percentile": "%",
+    "target_qps": "1/s",
+}
+
+
 @dataclass(frozen=True)
 class Measured:
     """The system before the run, on a blank picture: seconds of one sample alone, samples a
@@ -81,6 +91,16 @@ class Setting:
     key: str
     value: float
     origin: str
+
+    @property
+    def unit(self) -> str:
+        """Of the value; empty for a count."""
+        return _UNITS.get(self.key, "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, with its unit; counts and whole milliseconds are integers."""
+        value = int(self.value) if self.value == int(self.value) else self.value
+        return {"key": self.key, "value": value, "unit": self.unit, "origin": self.origin}
 
 
 def layers(
@@ -206,7 +226,7 @@ def departures(
     found = []
     kept = min(total, int(value_of(settings, "performance_sample_count_override")) or total)
     if kept < SAMPLES:
-        found.append(f"{kept} images in memory instead of {SAMPLES}")
+        found.append(f"{counted(kept, 'image')} in memory instead of {SAMPLES}")
     if mode == "accuracy":  # visits every image once, whatever the counts say
         return found
     seconds = value_of(settings, "min_duration") / 1000

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from ..benchmarking.wording import counted
 from .job import Facts, Job, Ready
 from .published import Kind
 from .rounds import VAL2017, Scenario, get
@@ -17,7 +18,7 @@ def objections(job: Job, ready: Ready) -> list[str]:
     chosen, total = get(job.round), len(job.images)
     found = departures(ready.settings, chosen, job.scenario, job.mode, total)
     if total not in VAL2017:
-        found.append(f"{total:,} images instead of COCO val2017's 5,000 (or 4,952)")
+        found.append(f"{counted(total, 'image')} instead of COCO val2017's 5,000 (or 4,952)")
     if ready.facts.weights not in _REFERENCE:
         found.append(f"the weights {ready.facts.weights}, not the reference's")
     runs = chosen.rules(job.scenario).runs

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..benchmarking.wording import counted
 from .job import Facts
 from .published import Kind
 
@@ -18,7 +19,7 @@ class Unit:
     note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.count} {self.kind}{'' if self.count == 1 else 's'}"
+        return counted(self.count, self.kind)
 
 
 def of(facts: Facts, root: Path = Path("/")) -> Unit:
