@@ -125,7 +125,7 @@ def test_one_configuration_is_its_own_baseline_and_has_stages(bench: Bench) -> N
     assert report["machine"]["cpu"]["threads"] >= 1
     assert report["machine"]["packages"]["numpy"]
     assert report["peers"] == report["decoders"] == report["rates"] == report["starts"] == []
-    assert "2 pairs make no ratio to quote" in err
+    assert "2 pairs: no ratio to quote" in err
 
 
 def test_the_report_says_when_and_has_warnings(
@@ -592,7 +592,7 @@ def test_everything_fits_80_columns_and_the_plot_is_written(
         "beyond the network, s",
         "pip install 'ssd-resnet34[torch]'",
         "the recipe word by word",
-        "stages and stream of ",
+        "stages of fake:fp32:1:1, one image after the other",
     ):
         assert text in result.out
     with Image.open(tmp_path / "p.png") as picture:

@@ -12,6 +12,7 @@ import typer
 from ..benchmarking import plot, runs
 from ..benchmarking.pairs import ENOUGH
 from ..benchmarking.runs import Configuration
+from ..benchmarking.wording import counted
 from ..errors import ImageError, UnreadableFile, UsageError
 from ..files import check_target
 from ..vision.images import Limits
@@ -106,7 +107,7 @@ def bench(
     if plot_to is not None:
         _check_plot(plot_to)
     if pairs < ENOUGH:
-        complain(f"{pairs} pairs make no ratio to quote; {ENOUGH} or more do", "note")
+        complain(f"{counted(pairs, 'pair')}: no ratio to quote; {ENOUGH} or more make one", "note")
     pictures, refused = _pictures(images, pairs)
     job = Job(weights, device, threads, pairs, pictures, quiet)
     try:

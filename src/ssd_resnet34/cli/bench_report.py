@@ -185,7 +185,7 @@ def _show_stages(found: dict[str, Any]) -> None:
         for name, times in [*found["stages"].items(), ("all", whole)]
     ]
     print()
-    _say(f"stages and stream of {found['name']}, one image after the other:")
+    _say(f"stages of {found['name']}, one image after the other, and its stream:")
     show_table(("stage", "p50", "p90", "p99", "share"), rows, right=(1, 2, 3, 4))
     around, overlap = found["around"], found["overlap"]
     serial, stream = found["serial_images_per_second"], found["stream_images_per_second"]
@@ -261,7 +261,9 @@ def _ms(seconds: float) -> str:
 
 
 def _ratio(found: dict[str, Any]) -> str:
-    return f"{found['median']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
+    digits = 3 if found["high"] < 10 else 1  # so that it fits beside long names
+    median, low, high = (f"{found[key]:.{digits}f}" for key in ("median", "low", "high"))
+    return f"{median} ({low}–{high})"
 
 
 def _megabytes(value: float | None) -> str:

@@ -28,7 +28,7 @@ from .train_report import span
 
 RUN_EXAMPLES: Final = """Examples:
 
-ssd-resnet34 mlperf run val.json val2017/ --scenario offline --quick -o trial
+ssd-resnet34 mlperf run samples/scene.json samples --quick -o trial
 
 ssd-resnet34 mlperf run val.json val2017/ --mode accuracy -o accuracy
 
@@ -49,7 +49,7 @@ EVERY: Final = 60.0
 app = typer.Typer(
     no_args_is_help=True,
     help="The benchmark as MLPerf Inference defines it, rounds v0.5 to v2.0.",
-    epilog="Examples:\n\nssd-resnet34 mlperf run val.json val2017/ --quick -o trial",
+    epilog="Examples:\n\nssd-resnet34 mlperf run samples/scene.json samples --quick -o trial",
 )
 
 
