@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ssd_resnet34.errors import UsageError
-from ssd_resnet34.files import check_target, replacing
+from full_disk import full_disk
+from ssd_resnet34.errors import OutputError, UsageError
+from ssd_resnet34.files import check_target, replacing, write
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,14 @@ def test_a_place_that_can_be_written_is_not_touched_by_the_check(tmp_path: Path)
         check_target(tmp_path / name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "old"]
     assert (tmp_path / "link").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("length", [10, 100_000])  # refused at the end, or while it is written
+def test_a_full_disk_is_told_and_the_old_file_stays(length: int, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    with full_disk(), pytest.raises(OutputError, match=r"file': cannot be written .*free space"):
+        write(tmp_path / "file", bytes(length))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"
+    write(tmp_path / "file", bytes(length))
+    assert (tmp_path / "file").read_bytes() == bytes(length)

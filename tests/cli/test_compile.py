@@ -1,12 +1,9 @@
 """``ssd-resnet34 compile`` on a small network: what is written, refused, judged and sold."""
 
-import errno
 import io
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +16,7 @@ from PIL import Image
 
 import ssd_resnet34
 from command import Run
+from full_disk import full_disk
 from small_dataset import document, written
 from small_network import small_onnx
 from ssd_resnet34 import SSDResNet34, artifact, files
@@ -417,20 +415,17 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(
     output.write_bytes(b"the artifact before")
     ranges.write(known, dict.fromkeys(activations(small_onnx()), (-3.0, 4.0)))
 
-    class Full:
-        def write(self, _: object) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    written = files.write
 
-    @contextmanager
-    def replacing(path: Path) -> Iterator[Full]:
-        with files.replacing(path):
-            yield Full()
+    def write(path: Path, data: bytes) -> None:
+        with full_disk():
+            written(path, data)
 
-    monkeypatch.setattr("ssd_resnet34.cli.compile.replacing", replacing)
+    monkeypatch.setattr(files, "write", write)
     words = ["--ranges", known] if precision == "int8" else ["--precision", "fp32"]
     result = run("compile", "-w", network, "-o", output, *words)
     assert result.code == 1
-    assert "out.onnx': cannot be written (No space left on device); free space" in result.err
+    assert "out.onnx': cannot be written (File too large); free space" in result.err
     assert output.read_bytes() == b"the artifact before"
     assert set(tmp_path.iterdir()) == {output, known, network}
 

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from browser import opened
+from full_disk import full_disk
 from html_reading import Reader, strict
 from small_set import CAT, DOG, KITE, data_set, draw_images, found, truth
-from ssd_resnet34.errors import MissingExtra, UsageError
+from ssd_resnet34.errors import MissingExtra, OutputError, UsageError
 from ssd_resnet34.evaluation import dataset as datasets
 from ssd_resnet34.evaluation import page, report
 from ssd_resnet34.evaluation.bootstrap import Interval
@@ -219,6 +220,13 @@ class TestStrictness:
         target = tmp_path / "none" / "report.html"
         with pytest.raises(UsageError, match="existing folder"):
             report.write(target, dataset, [], evaluate(dataset, []), SETTING, folder=None)
+
+    def test_a_full_disk_is_told_and_leaves_nothing(self, tmp_path: Path) -> None:
+        dataset = data_set(TRUTHS)
+        target = tmp_path / "report.html"
+        with full_disk(), pytest.raises(OutputError, match=r"report\.html.*free space"):
+            report.write(target, dataset, [], evaluate(dataset, []), SETTING, folder=None)
+        assert not list(tmp_path.iterdir())
 
     def test_without_jinja2_the_mend_is_named(
         self, write: Write, monkeypatch: pytest.MonkeyPatch

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from fake_scenes import fake_scenes
+from full_disk import full_disk
 from ssd_resnet34.contract import COCO, Category, Contract
-from ssd_resnet34.errors import UsageError
+from ssd_resnet34.errors import OutputError, UsageError
 from ssd_resnet34.network.builder import check_state
 from ssd_resnet34.network.layout import parameter_shapes
 from ssd_resnet34.network.module import SSDResNet34Module
@@ -206,19 +207,13 @@ def test_a_stage_starts_from_the_one_before_and_is_not_reset_when_resumed(
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
-    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uninterrupted: Path, tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / "patches.pt"
     checkpoint.write_bytes((uninterrupted / "patches.pt").read_bytes())
     before = checkpoint.read_bytes()
     run = Run(tmp_path, PATCHES)
-
-    def half(state: Any, file: Any) -> None:
-        file.write(b"half a checkpoint")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="No space"):
+    with full_disk(len(before) // 2), pytest.raises(OutputError, match=r"patches\.pt.*free space"):
         run.save()
     assert checkpoint.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["patches.pt"]

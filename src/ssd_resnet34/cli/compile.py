@@ -8,13 +8,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from .. import files
 from ..compiler.compilation import Calibrated, find_ranges
 from ..compiler.quantization import GIVEN, layers, named_layers
 from ..compiler.ranges import DEFAULT_PERCENTAGE
 from ..errors import ImageError, UnsupportedPrecision, UsageError
 from ..evaluation import dataset
 from ..evaluation.guard import HELD_BACK, Bar, Judge, hold_back
-from ..files import check_target, replacing, told
 from ..model import SSDResNet34
 from ..vision.images import Image, Limits
 from ..weights import ranges as range_files
@@ -148,10 +148,10 @@ def compile_(
     """
     _check_options(context)
     for target in filter(None, (output, save_ranges, statistics)):
-        check_target(target)
+        files.check_target(target)
     model = SSDResNet34(weights, "fp32", ranges=ranges)
     if precision is Target.fp32:
-        _write(output, model.source)
+        files.write(output, model.source)
         _say({"written": str(output), "precision": "fp32", "bytes": len(model.source)}, as_json)
         return
     kept = _words(keep_float)
@@ -193,7 +193,7 @@ def compile_(
             )
     written = force or not verdict.failures
     if written:
-        _write(output, verdict.artifact)
+        files.write(output, verdict.artifact)
     report = describe(model, found, verdict, costs)
     report |= {"written": str(output) if written else None, "refused_images": len(refusals.found)}
     if as_json:
@@ -277,11 +277,6 @@ def _known(model: SSDResNet34) -> Calibrated:
             "--calibrate IMAGES (a few dozen), or --ranges FILE"
         )
     return Calibrated(model.ranges, GIVEN)
-
-
-def _write(output: Path, data: bytes) -> None:
-    with replacing(output) as file, told(str(output)):
-        file.write(data)
 
 
 def _say(facts: dict[str, Any], as_json: bool) -> None:

@@ -114,18 +114,17 @@ def export(
     pictures = made_up(count)
     if image is not None:
         pictures[0] = read(image, Limits())
-    with files.replacing(output) as file:
-        model = SSDResNet34(weights, precision.value)
-        source = model.source if precision is Precision.fp32 else model.enf
-        data = make(source, wanted)
-        check = check_export(data, source, pictures)
-        if not check.agrees:
-            raise ArtifactError(
-                f"{output}: not written, as the export differs from {model.name} in "
-                f"{check.engine}: {_measured(check)}; try without --opset, and please report it"
-            )
-        with files.told(str(output)):
-            file.write(data)
+    files.check_target(output)
+    model = SSDResNet34(weights, precision.value)
+    source = model.source if precision is Precision.fp32 else model.enf
+    data = make(source, wanted)
+    check = check_export(data, source, pictures)
+    if not check.agrees:
+        raise ArtifactError(
+            f"{output}: not written, as the export differs from {model.name} in "
+            f"{check.engine}: {_measured(check)}; try without --opset, and please report it"
+        )
+    files.write(output, data)
     facts = _facts(output, data, check, pictures[0] if image is not None else None)
     if as_json:
         print(json.dumps(facts))

@@ -7,8 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from .. import files
 from ..errors import MissingExtra
-from ..files import replacing
 from ..vision.images import printable
 from .coco import UNDEFINED
 
@@ -41,8 +41,7 @@ def write(path: str | PathLike[str], data: bytes) -> None:
     Raises:
         UsageError, OutputError: ``path`` cannot be written.
     """
-    with replacing(path) as file:
-        file.write(data)
+    files.write(path, data)
 
 
 @cache

@@ -28,8 +28,8 @@ import cv2
 import numpy as np
 import torch
 
+from .. import files
 from ..contract import COCO, INPUT_SIZE
-from ..files import replacing, told
 from ..network.module import SSDResNet34Module
 from ..weights import readers
 from .data import voc
@@ -138,8 +138,7 @@ def rendered(kind: str, count: int, out: Path, processes: int) -> Path:
             )
     categories = [{"id": one.category_id, "name": one.label} for one in COCO.categories]
     document = {"images": images, "annotations": annotations, "categories": categories}
-    with replacing(path) as file, told(str(path)):
-        file.write(json.dumps(document).encode())
+    files.write(path, json.dumps(document).encode())
     return path
 
 
@@ -163,14 +162,14 @@ def _render(job: tuple[str, int, str]) -> list[tuple[int, list[float]]]:
 
 def sources(data: Path, scenes: Path, pictures: Path) -> tuple[DataSet, DataSet, DataSet]:
     """What is learnt; VOC's validation; COCO's, whose 20 classes of VOC are scored."""
-    files = {
+    listed = {
         name: data / name / "annotations" / f"instances_{split}.json"
         for name, split in (("voc2007", "train"), ("coco", "train2017"))
     }
     learnt = mixed(
         [
-            read(files["voc2007"], "coco", images=pictures, unknown="unlabelled", contract=COCO),
-            read(files["coco"], "coco", images=data / "coco" / "train2017", contract=COCO),
+            read(listed["voc2007"], "coco", images=pictures, unknown="unlabelled", contract=COCO),
+            read(listed["coco"], "coco", images=data / "coco" / "train2017", contract=COCO),
             read(scenes, "coco", images=scenes.parent, contract=COCO),
         ]
     )

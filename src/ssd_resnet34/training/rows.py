@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..files import replacing, told
+from .. import files
 
 
 def forget_after(path: Path, last: int) -> None:
@@ -18,5 +18,4 @@ def forget_after(path: Path, last: int) -> None:
     kept = lines[:1] + [
         line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) <= last
     ]
-    with replacing(path) as file, told(str(path)):
-        file.write("".join(kept).encode())
+    files.write(path, "".join(kept).encode())

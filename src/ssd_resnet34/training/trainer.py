@@ -35,12 +35,11 @@ from torch.utils.data import DataLoader
 
 from ..contract import COCO, INPUT_SIZE, LEVELS, Contract
 from ..errors import UsageError
-from ..files import replacing
 from ..network.layout import FEATURE_CHANNELS
 from ..network.module import SSDResNet34Module
 from ..weights import embedded
 from ..weights.records import EMBEDDED
-from . import winograd
+from . import checkpoints, winograd
 from .examples import Batch, Batches, Kind
 from .multibox import Target, layout_priors, multibox_loss
 from .muon import Muon
@@ -207,7 +206,11 @@ class Run:
         self.module.load_state_dict(state)
 
     def save(self) -> None:
-        """Write the checkpoint; a reader, or a crash, sees the old or the new one, never half."""
+        """Write the checkpoint.
+
+        Raises:
+            OutputError: a full disk; the old checkpoint stays.
+        """
         state = {
             "model": self.module.state_dict(),
             "classifier": self.classifier.state_dict(),
@@ -216,8 +219,7 @@ class Run:
             "step": self.step,
             "steps": self.stage.steps,
         }
-        with replacing(self.checkpoint) as file:
-            torch.save(state, file)
+        checkpoints.write(self.checkpoint, state)
 
     def _priors(self) -> Tensor:
         size = self.stage.size

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssd_resnet34.errors import TrainingError, UsageError
+from full_disk import full_disk
+from ssd_resnet34.errors import OutputError, TrainingError, UsageError
 from ssd_resnet34.training.data.augmentation import Augmentation
 from ssd_resnet34.training.data.checking import check, drawn, same_files, write_drawings
 from ssd_resnet34.training.data.example import DataSet
@@ -192,6 +193,15 @@ def test_drawings_pass_over_what_is_refused(tmp_path: Path) -> None:
     data.samples[2].path.unlink()
     with pytest.raises(TrainingError, match="3 of 3 images are refused"):
         write_drawings(data, tmp_path, size=96)
+
+
+def test_drawings_on_a_full_disk_are_told_and_leave_nothing(tmp_path: Path) -> None:
+    data = made(tmp_path / "set")
+    out = tmp_path / "out"
+    out.mkdir()
+    with full_disk(1024), pytest.raises(OutputError, match=r"batch-1\.png.*free space"):
+        write_drawings(data, out, size=96)
+    assert not list(out.iterdir())
 
 
 def test_drawings_need_a_folder(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
+from ... import files
 from ...contract import INPUT_SIZE, Contract
 from ...errors import ImageError, UsageError
 from ...evaluation.dataset import some
-from ...files import replacing
 from ...runtime.cpu import available_threads
 from ...vision.detections import Detections
 from ...vision.draw import draw
@@ -329,7 +329,6 @@ def write_drawings(
         buffer = io.BytesIO()
         drawn(batch, data_set.contract).save(buffer, "PNG")
         path = Path(folder) / f"batch-{sheet + 1}.png"
-        with replacing(path) as file:
-            file.write(buffer.getvalue())
+        files.write(path, buffer.getbuffer())
         made.append(path)
     return made

@@ -7,9 +7,8 @@ from typing import Any, Final
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ... import artifact
+from ... import artifact, files
 from ...contract import Contract
-from ...files import replacing, told
 from ...network.builder import build, check_state
 from ...weights import readers
 
@@ -34,9 +33,7 @@ def write_weights(state: Mapping[str, Tensor], contract: Contract, path: Path) -
     arrays = arrays_of(state)
     check_state(arrays, contract.num_classes, str(path))
     entries = {readers.CONTRACT_KEY: contract.to_json(), "format": "np"}
-    data = save(arrays, entries)
-    with replacing(path) as file, told(str(path)):
-        file.write(data)
+    files.write(path, save(arrays, entries))
 
 
 def write_graph(weights: Path, path: Path) -> None:
@@ -48,6 +45,4 @@ def write_graph(weights: Path, path: Path) -> None:
     """
     found = readers.read(weights)
     assert found.state is not None  # a safetensors file
-    data = artifact.serialize(build(found.state, found.contract))
-    with replacing(path) as file, told(str(path)):
-        file.write(data)
+    files.write(path, artifact.serialize(build(found.state, found.contract)))

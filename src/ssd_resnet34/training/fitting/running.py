@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ... import files
 from ...errors import MissingExtra, UsageError
-from ...files import replacing, told
+from ...files import told
 from ...runtime.cpu import available_threads
 from ..data.augmentation import Augmentation
 from ..data.example import DataSet
@@ -266,12 +267,11 @@ def score_of(
     numbers = told_all[0]
     assert numbers is not None  # the first process has told
     kept = {"images": images, "results": results, "refused": refused}
-    return Score(max(numbers["AP"], 0.0), numbers, lambda: _keep(out / DETECTIONS, kept))
 
+    def keep() -> None:
+        files.write(out / DETECTIONS, json.dumps(kept).encode())
 
-def _keep(path: Path, kept: Mapping[str, Any]) -> None:
-    with replacing(path) as file, told(str(path)):
-        file.write(json.dumps(kept).encode())
+    return Score(max(numbers["AP"], 0.0), numbers, keep)
 
 
 def _notes(data: DataSet, examples: Examples, recipe: Recipe) -> Sequence[str]:

@@ -1,6 +1,5 @@
 """Checkpoints: all that a run needs to go on as if it had not been interrupted."""
 
-import io
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 
 from ...contract import Contract
 from ...errors import UsageError
-from ...files import replacing, told
+from .. import checkpoints
 from .recipe import Recipe
 
 VERSION: Final = 1
@@ -64,11 +63,7 @@ def save(
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    # In memory first: torch turns what a disk refuses into errors of its own.
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    with replacing(path) as file, told(str(path)):
-        file.write(buffer.getbuffer())
+    checkpoints.write(path, state)
 
 
 def load(path: str | PathLike[str]) -> dict[str, Any]:
