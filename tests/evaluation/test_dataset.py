@@ -54,6 +54,22 @@ def test_a_missing_area_is_that_of_the_box_and_is_told(tmp_path: Path) -> None:
     assert "have no area" in found.warnings[0]
 
 
+def test_an_area_beyond_any_float_is_as_if_missing(tmp_path: Path) -> None:
+    made = changed(lambda made: made["annotations"][0].update(area=10**400))
+    assert read(written(tmp_path, made)).annotations[0]["area"] == 40 * 30
+
+
+@pytest.mark.parametrize("where", ["bbox", "width"])
+def test_a_number_beyond_any_float_is_refused(tmp_path: Path, where: str) -> None:
+    made = document()
+    if where == "bbox":
+        made["annotations"][0]["bbox"][2] = 10**400
+    else:
+        made["images"][0]["width"] = 10**400
+    with pytest.raises(UsageError, match=f"instances.json: (annotation|image) 1 .*{where}"):
+        read(written(tmp_path, made))
+
+
 def test_a_box_without_area_is_told(tmp_path: Path) -> None:
     found = read(written(tmp_path, document(boxes=[(1, 1, (5, 5, 0, 9))])))
     assert len(found.annotations) == 1

@@ -1,6 +1,7 @@
 """Kept heads: decoded like the network's own, and refused by file where they are not heads."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,18 @@ def test_the_folder_of_a_name_is_kept_where_it_exists(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile, match=r"000001\.npz: missing"):
+        HeadFiles(tmp_path).find(ENTRY)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "a/", "nul\0.jpg"])
+def test_a_name_that_is_none_has_no_heads(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnreadableFile, match="missing"):
+        HeadFiles(tmp_path).find(ENTRY | {"file_name": name})
+
+
+def test_heads_are_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "000001.npz")
+    with pytest.raises(UnreadableFile, match="missing"):
         HeadFiles(tmp_path).find(ENTRY)
 
 

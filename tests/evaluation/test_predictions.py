@@ -200,3 +200,40 @@ def test_another_size_than_the_annotations_is_told(tmp_path: Path, dataset: Data
     line = detections("000001.jpg").to_json().replace('"width":640', '"width":320')
     found = read_predictions(written(tmp_path, line, "found.jsonl"), dataset)
     assert "1 images have another size" in found.warnings[0]
+
+
+def coco_document(*images: tuple[Any, str], score: float = 0.9) -> dict[str, Any]:
+    """What ``detect --coco`` writes: images of its own numbers, a detection in each."""
+    return {
+        "images": [{"id": key, "file_name": name} for key, name in images],
+        "annotations": [coco(key, score=score) for key, _ in images],
+    }
+
+
+def test_a_coco_document_cut_for_people_is_told(tmp_path: Path, dataset: Dataset) -> None:
+    for score_, told in ((0.9, True), (0.05, False)):
+        given = coco_document((7, "000001.jpg"), score=score_)
+        found = read_predictions(written(tmp_path, given, "found.json"), dataset)
+        assert [one["image_id"] for one in found.results] == [1]
+        assert any("comes out too low" in text for text in found.warnings) is told
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([([], "000001.jpg")], "image 1 of the list has no id"),
+        ([(None, "000001.jpg")], "image 1 of the list has no id"),
+        ([(7, "000001.jpg"), (7, "000002.jpg")], "image id 7 more than once"),
+        ([(7, "000001.jpg"), (8, "a/000001.jpg")], "image 000001.jpg more than once"),
+    ],
+)
+def test_images_of_a_coco_document_are_told_apart(
+    tmp_path: Path, dataset: Dataset, images: Sequence[tuple[Any, str]], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_predictions(written(tmp_path, coco_document(*images), "found.json"), dataset)
+
+
+def test_a_score_beyond_any_float_is_refused(tmp_path: Path, dataset: Dataset) -> None:
+    with pytest.raises(UsageError, match="entry 1 has no image_id, category_id and score"):
+        read_predictions(written(tmp_path, [coco(score=10**400)], "found.json"), dataset)

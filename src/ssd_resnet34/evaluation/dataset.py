@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,9 @@ _MEND: Final = "give a COCO JSON file with images, annotations and categories"
 
 _SHOWN: Final = 5
 """Ids that a message names before it says how many more there are."""
+
+_VAST: Final = 1 << 31
+"""Pixels of a side that no image has."""
 
 _OUTLINES: Final = re.compile(rb'"(?:segmentation|counts)"\s*:\s*\[[][\d.,\s+eE-]*\]')
 """A polygon or run lengths: three quarters of COCO's file, and no part of a box. Inside of a JSON
@@ -100,7 +104,7 @@ def read(path: str | PathLike[str]) -> Dataset:
     name = fspath(path)
     images, categories, entries = lists(name)
     annotations, warnings = _annotations(name, entries)
-    _check_unique(name, "annotation id", [one["id"] for one in annotations])
+    check_unique(name, "annotation id", [one["id"] for one in annotations])
     for field, known in (("image_id", images), ("category_id", categories)):
         check_known(name, annotations, field, {one["id"] for one in known})
     if not annotations:
@@ -127,7 +131,7 @@ def lists(
         ("image file_name", [image["file_name"] for image in images]),
         ("category id", [category["id"] for category in categories]),
     ):
-        _check_unique(name, what, values)
+        check_unique(name, what, values)
     return images, categories, _entries(name, document, "annotations")
 
 
@@ -191,7 +195,7 @@ def _entries(name: str, document: Mapping[str, Any], what: str) -> list[Mapping[
 def _image(name: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:
     if not is_id(entry.get("id")) or not isinstance(entry.get("file_name"), str):
         raise UsageError(f"{name}: image {number} of the list has no id and file_name; {_MEND}")
-    if not all(is_id(size := entry.get(side)) and size > 0 for side in ("width", "height")):
+    if not all(is_id(size := entry.get(side)) and 0 < size < _VAST for side in ("width", "height")):
         raise UsageError(
             f"{name}: image {entry['id']} has no width and height in pixels; add them to its entry"
         )
@@ -219,7 +223,7 @@ def _annotations(
         if not entry.get("bbox"):
             boxless += 1
             continue
-        box = _box(name, entry["id"], entry["bbox"])
+        box = checked_box(name, f"annotation {entry['id']}", entry["bbox"])
         area = entry.get("area")
         if not is_number(area):
             no_area += 1
@@ -248,16 +252,20 @@ def _annotations(
     return made, warnings
 
 
-def _box(name: str, number: int, value: Any) -> list[float]:
-    """left, top, width, height, as they stand."""
+def checked_box(name: str, where: str, value: Any) -> list[float]:
+    """left, top, width, height, as they stand in the entry ``where`` of the file ``name``.
+
+    Raises:
+        UsageError: not four finite numbers, or a negative size.
+    """
     if not isinstance(value, list) or len(value) != 4 or not all(map(is_number, value)):
         raise UsageError(
-            f"{name}: annotation {number} has the bbox {value!r:.60}; give left, top, width, height"
+            f"{name}: {where} has the bbox {value!r:.60}; give left, top, width, height"
         )
     if value[2] < 0 or value[3] < 0:
         raise UsageError(
-            f"{name}: annotation {number} has the bbox {value}: a negative size; COCO's is left, "
-            "top, width, height, not two corners"
+            f"{name}: {where} has the bbox {value}: a negative size; COCO's is left, top, width, "
+            "height, not two corners"
         )
     return value
 
@@ -268,15 +276,22 @@ def is_id(value: Any) -> TypeGuard[int]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a finite number."""
-    return (is_id(value) or isinstance(value, float)) and math.isfinite(value)
+    """Whether a value of JSON is a finite number that a float can hold."""
+    if is_id(value):
+        return -sys.float_info.max <= value <= sys.float_info.max
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _last(file_name: str) -> str:
     return PurePosixPath(file_name).name
 
 
-def _check_unique(name: str, what: str, values: Sequence[Hashable]) -> None:
+def check_unique(name: str, what: str, values: Sequence[Hashable]) -> None:
+    """Refuse a file in which one of the ``values``, which are ``what``, occurs twice.
+
+    Raises:
+        UsageError: names the first of them.
+    """
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
         raise UsageError(

@@ -1,8 +1,9 @@
 """Heads that some hardware wrote, one npz file an image, in the place of the network."""
 
+import os
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class HeadFiles:
         Raises:
             UnreadableFile: there is none.
         """
-        return find(self.folder, str(PurePosixPath(entry["file_name"]).with_suffix(".npz")))
+        return find(self.folder, f"{os.path.splitext(entry['file_name'])[0]}.npz")
 
     def read(self, entry: Entry, path: Path) -> Outputs:
         """The heads [1, C, F, F], the size of the image as the annotations have it.

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..vision.detections import Detections
 from . import accuracy_log
 from .accuracy_log import Numbering
-from .dataset import Dataset, is_id, is_number, some
+from .dataset import Dataset, check_unique, checked_box, is_id, is_number, some
 
 _FORMS: Final = (
     "give COCO results (a JSON list of image_id, category_id, bbox, score), the JSON or JSON lines "
@@ -131,9 +131,7 @@ def _lines(name: str, text: str) -> list[tuple[str, Any]]:
     return entries
 
 
-def _coco_results(
-    name: str, entries: Iterable[tuple[str, Any]], dataset: Dataset, form: str = "COCO results"
-) -> Predictions:
+def _coco_results(name: str, entries: Iterable[tuple[str, Any]], dataset: Dataset) -> Predictions:
     known = set(dataset.ids())
     checks = _Checks(name, dataset)
     results, unknown = [], dict[str, None]()
@@ -147,7 +145,7 @@ def _coco_results(
     _check_some_known(name, bool(results), unknown)
     warnings = [] if results else [f"{name} holds no detection at all"]
     return Predictions(
-        name, form, results, None, tuple(unknown), (*warnings, *_cut_off(name, results))
+        name, "COCO results", results, None, tuple(unknown), (*warnings, *_cut_off(name, results))
     )
 
 
@@ -159,13 +157,19 @@ def _coco_document(name: str, document: Mapping[str, Any], dataset: Dataset) -> 
     names = _Names(dataset)
     ids, unknown = {}, dict[str, None]()
     for number, entry in enumerate(images, 1):
-        if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
-            raise UsageError(f"{name}: image {number} of the list has no file_name; {_FORMS}")
+        entry = entry if isinstance(entry, dict) else {}
+        if not is_id(entry.get("id")) or not isinstance(entry.get("file_name"), str):
+            raise UsageError(
+                f"{name}: image {number} of the list has no id and file_name; {_FORMS}"
+            )
         known = names.find(entry["file_name"])
         if known is None:
             unknown[entry["file_name"]] = None
         else:
-            ids[entry.get("id")] = known
+            ids[entry["id"]] = known
+    check_unique(name, "image id", [entry["id"] for entry in images])
+    file_names = {image["id"]: image["file_name"] for image in dataset.images}
+    check_unique(name, "image", [file_names[known] for known in ids.values()])
     checks = _Checks(name, dataset)
     results = []
     for number, entry in enumerate(annotations, 1):
@@ -175,7 +179,8 @@ def _coco_document(name: str, document: Mapping[str, Any], dataset: Dataset) -> 
     checks.categories()
     _check_some_known(name, bool(ids), unknown)
     covered = _in_order(dataset, ids.values())
-    return Predictions(name, "COCO with scores", results, covered, tuple(unknown))
+    warnings = _cut_off(name, results)
+    return Predictions(name, "COCO with scores", results, covered, tuple(unknown), warnings)
 
 
 def _detections(name: str, entries: Sequence[tuple[str, Any]], dataset: Dataset) -> Predictions:
@@ -240,21 +245,13 @@ class _Checks:
         """
         entry = entry if isinstance(entry, dict) else {}
         ids = {key: entry.get(key) for key in ("image_id", "category_id")}
-        box, score = entry.get("bbox"), entry.get("score")
+        score = entry.get("score")
         if not all(map(is_id, ids.values())) or not is_number(score):
             raise UsageError(
                 f"{self.name}: {where} has no image_id, category_id and score, all numbers; "
                 f"{_FORMS}"
             )
-        if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-            raise UsageError(
-                f"{self.name}: {where} has the bbox {box!r:.60}; give left, top, width, height"
-            )
-        if box[2] < 0 or box[3] < 0:
-            raise UsageError(
-                f"{self.name}: {where} has the bbox {box}: a negative size; COCO's is left, top, "
-                "width, height, not two corners"
-            )
+        box = checked_box(self.name, where, entry.get("bbox"))
         self.seen.add(entry["category_id"])
         return {**ids, "bbox": box, "score": score}
 
