@@ -18,17 +18,14 @@ COPY constraints.txt /tmp/constraints.txt
 COPY --from=build /wheels /wheels
 RUN pip install --no-cache-dir --constraint /tmp/constraints.txt \
       "$(echo /wheels/*.whl)[serve]" \
-    && pip uninstall --yes openvino-telemetry \
     && rm -r /wheels /tmp/constraints.txt \
     && useradd --create-home --uid 10001 detector
 
 # By number: Kubernetes can see that it is not root.
 USER 10001
 WORKDIR /home/detector
-# OpenVINO's telemetry is a package, uninstalled above; ONNX Runtime's is a part of it.
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    ORT_DISABLE_TELEMETRY=1 \
     SSD_RESNET34_CACHE=/home/detector/.cache/ssd-resnet34
 # A new volume mounted there gets its owner.
 RUN mkdir -p "$SSD_RESNET34_CACHE"

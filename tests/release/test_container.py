@@ -53,12 +53,6 @@ def test_it_is_not_root_and_ships_no_sources() -> None:
     assert lines["FROM"] == ["python:3.11-slim-bookworm AS build", "python:3.11-slim-bookworm"]
 
 
-def test_it_sends_no_telemetry() -> None:
-    lines = instructions()
-    assert any("pip uninstall --yes openvino-telemetry" in line for line in lines["RUN"])
-    assert "ORT_DISABLE_TELEMETRY=1" in lines["ENV"][0]
-
-
 def test_without_that_package_openvino_has_a_stub_for_it() -> None:
     code = "import sys; sys.modules['openvino_telemetry'] = None; import openvino; "
     code += "from openvino.tools.ovc import telemetry_utils; print(telemetry_utils.tm.__name__)"

@@ -1,9 +1,11 @@
 """Engines: found by name, entry point or object; missing ones say what to install."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -254,3 +256,25 @@ def test_an_outdated_entry_point_says_whose_it_is(monkeypatch: pytest.MonkeyPatc
     entry_points(monkeypatch, mine="fake_engine:NoSuchEngine")
     with pytest.raises(EngineUnavailable, match=r"fake_engine:NoSuchEngine\) cannot be imported"):
         engines.find("mine")
+
+
+def test_no_engine_that_is_imported_here_reports_to_its_makers(tmp_path: Path) -> None:
+    """Both would keep an identifier in the home folder, and send an event at their import."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from ssd_resnet34.runtime.engines import find\n"
+            "for name in ('openvino', 'onnxruntime'): find(name).precisions('cpu')\n"
+            "import openvino.tools.ovc, onnxruntime\n"
+            "onnxruntime.SessionOptions()\n"
+            "print('openvino_telemetry' in sys.modules)",
+        ],
+        env={k: v for k, v in os.environ.items() if k != "CI" and not k.startswith("ORT_")}
+        | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "False"
+    assert not list(tmp_path.rglob("*"))

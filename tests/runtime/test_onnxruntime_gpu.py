@@ -35,8 +35,6 @@ class FakePackage:
     def get_available_providers(self) -> list[str]:
         return self.providers
 
-    def disable_telemetry_events(self) -> None: ...
-
     def SessionOptions(self) -> Any:  # noqa: N802  # its name there
         return SimpleNamespace(add_session_config_entry=lambda *_: None)
 

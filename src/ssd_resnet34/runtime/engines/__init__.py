@@ -6,8 +6,9 @@ distribution adds one with an entry point in the group ``ssd_resnet34.engines``,
 object itself to ``session.create(engine=...)``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
@@ -166,18 +167,33 @@ def _as_engine(candidate: Any, what: str) -> Engine:
 
 
 def import_engine(package: str, requirement: str) -> Any:
-    """The engine's Python package.
+    """The engine's Python package, without the telemetry of OpenVINO's import.
 
     Raises:
         EngineUnavailable: not installed, or broken; the message has the pip command.
     """
     try:
-        return import_module(package)
+        with _absent("openvino_telemetry"):
+            return import_module(package)
     except ImportError as error:
         state = "not installed"
         if getattr(error, "name", None) != package:
             state = f"installed but cannot be imported ({error})"
         raise EngineUnavailable(f"{package} is {state}: pip install '{requirement}'") from error
+
+
+@contextmanager
+def _absent(package: str) -> Iterator[None]:
+    """As if the package were not installed, for those who have not imported it yet: OpenVINO then
+    takes a stub of its own, and sends no event at its import."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]  # so Python marks what cannot be had
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def version_of(package: str) -> str:

@@ -67,7 +67,6 @@ class ONNXRuntimeEngine:
             SessionError: it cannot be loaded, or the GPU cannot be used after all.
         """
         ort = import_engine("onnxruntime", "onnxruntime>=1.20")
-        ort.disable_telemetry_events()  # only Windows builds have any
         options = ort.SessionOptions()
         options.intra_op_num_threads = request.threads
         options.inter_op_num_threads = 1

@@ -29,7 +29,6 @@ def _shared_core() -> Any:
     global _core
     with _core_lock:
         if _core is None:
-            # Core.read_model sends no telemetry, unlike OpenVINO's conversion functions.
             _core = import_engine("openvino", "openvino>=2025.2").Core()
         return _core
 
