@@ -45,7 +45,8 @@ class Part:
 
 HEAD: Final = """# Proof
 
-Written by `make proof`; every number of the docs is from here.
+Written by `make proof`: the output of each long check, with its command, machine and day. Numbers
+elsewhere in the docs are from here, or name the command that gives them.
 """
 
 PARTS: Final = (
