@@ -167,6 +167,8 @@ def test_a_signal_ends_the_command_after_a_checkpoint_and_resume_goes_on(
     [
         (("--size", 300, "--no-val"), "size: 300 is out of range; give 385 to 1200"),
         (("--no-val", "--val", "x"), "--no-val and --val exclude one another"),
+        (("--val", "nothing.json"), "nothing.json: cannot be read (No such file or directory)"),
+        (("--val", "n" * 300), f"{'n' * 300}: cannot be read"),
         (("--val-images", "x"), "--val-images has no effect without --val"),
         (("--plain", "--no-mirror", "--no-val"), "--no-mirror has no effect with --plain"),
         (("--no-val", "--mix", "x"), "--mix x: give FORMAT:DATA"),

@@ -52,6 +52,15 @@ def test_the_list_for_machines_has_what_the_table_leaves_out(run: Run) -> None:
     assert not by_name["mlcommons"]["present"]
 
 
+def test_nothing_is_here_where_the_cache_cannot_be_looked_into(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSD_RESNET34_CACHE", f"/{'n' * 300}")
+    result = run("weights", "list", "--json")
+    assert (result.code, result.err) == (0, "")
+    assert [row["name"] for row in json.loads(result.out) if row["present"]] == ["embedded"]
+
+
 def test_path_says_where_a_record_will_lie(run: Run, tmp_path: Path) -> None:
     result = run("weights", "path", "mlcommons")
     assert result.code == 0

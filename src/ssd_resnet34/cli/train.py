@@ -257,11 +257,11 @@ def _data(
         labels = "unlabelled" if words == ["unlabelled"] else words
     own = read(data, format.value, images=images, split=split, unknown=labels)
     learned = mixed([own, *map(_other, mix)]) if mix else own
-    alone = format is Format.coco and data.is_file() and val_split is None
+    alone = format is Format.coco and os.path.isfile(data) and val_split is None
     if no_val or (val is None and alone):
         return learned, None
     where, folder = (data, images) if val is None else (val, val_images)
-    if val_split is None and not (format is Format.coco and where.is_file()):
+    if val_split is None and not (format is Format.coco and os.path.isfile(where)):
         val_split = "val"  # a COCO file is one split already
     try:
         judged = read(where, format.value, images=folder, split=val_split, contract=own.contract)

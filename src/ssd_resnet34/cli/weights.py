@@ -1,6 +1,7 @@
 """``ssd-resnet34 weights``: the published weights on this machine."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -44,7 +45,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="For machines.")]
         rows.append(
             {
                 "name": record.name,
-                "present": store.path(record.name).is_file(),
+                "present": os.path.isfile(store.path(record.name)),
                 "lineage": record.lineage,
                 "precision": record.precision,
                 "size": record.size,

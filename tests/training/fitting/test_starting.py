@@ -127,6 +127,8 @@ def test_a_wrong_name_and_a_foreign_file_are_refused(tmp_path: Path) -> None:
         begin("embeded", COCO, 0)
     with pytest.raises(UnknownWeights, match="no such file"):
         begin(tmp_path / "none.pth", COCO, 0)
+    with pytest.raises((WeightsError, ArtifactError), match="name too long"):
+        begin("n" * 300 + ".pth", COCO, 0)
     path = tmp_path / "text.onnx"
     path.write_bytes(b"\x08 not a graph")
     with pytest.raises((WeightsError, ArtifactError)):

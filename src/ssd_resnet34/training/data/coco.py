@@ -148,7 +148,7 @@ def _is_ignored(one: Mapping[str, Any]) -> bool:
 
 def _annotation_file(path: Path, split: str | None) -> Path:
     if not os.path.isdir(path):
-        if split is not None:
+        if split is not None and os.path.exists(path):  # of what is missing, reading it tells
             raise UsageError(
                 f"{path}: is one split already; name a folder, or leave out split={split!r}"
             )

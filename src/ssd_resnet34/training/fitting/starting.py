@@ -1,5 +1,6 @@
 """Where a run starts: the weights it takes over, and the classes it takes over from them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -94,7 +95,7 @@ def _read(init: str | PathLike[str]) -> tuple[State, Contract]:
         path = store.fetch(name)
     else:
         path = Path(init)
-        if not path.exists() and not path.suffix and len(path.parts) == 1:
+        if not os.path.exists(path) and not path.suffix and len(path.parts) == 1:
             store.record(name)  # raises: names the nearest record
     found = readers.read(path)
     if found.contract.lineage != "pytorch":
