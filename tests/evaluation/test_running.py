@@ -273,8 +273,9 @@ def test_names_do_not_lead_out_of_the_folder(tmp_path: Path) -> None:
 
 def test_a_folder_without_any_of_the_images_is_refused_at_once(tmp_path: Path) -> None:
     data = dataset(tmp_path)
-    with pytest.raises(UsageError, match="no such folder"):
-        check_any(lambda entry: find(tmp_path, entry["file_name"]), tmp_path / "nothing", data)
+    for nothing in ("nothing", "n" * 300):
+        with pytest.raises(UsageError, match="no such folder"):
+            check_any(lambda entry: find(tmp_path, entry["file_name"]), tmp_path / nothing, data)
     with pytest.raises(UsageError, match="has none of the 6 images"):
         check_any(lambda entry: find(tmp_path, entry["file_name"]), tmp_path, data)
     pictures(tmp_path, 1)

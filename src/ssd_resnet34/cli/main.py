@@ -25,7 +25,6 @@ from . import (
 )
 from .terminal import complain
 
-DONE: Final = 0
 FAILED: Final = 1
 BAD_USAGE: Final = 2
 

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -10,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import Contract
-from ..errors import ImageError
 from ..runtime.session import Outputs
 from ..vision.detections import Detections
 from ..vision.postprocess import postprocess, rules
 from .dataset import Dataset
 from .journal import Journal
 from .recipe import REFERENCE, Recipe, cut, decoded_as, rewritten, selection, settings
-from .running import Done, Entry, Heads, Run, journal_key, over
+from .running import Done, Entry, Heads, Run, gathered, journal_key, over
 
 _PACKED: Final = np.dtype([("box", "<f4", (4,)), ("score", "<f4"), ("index", "<u2")])
 
@@ -152,27 +150,15 @@ def collect(
     Raises:
         HeadsError, SessionError: the network or the files are wrong, not one image.
     """
-    detections: dict[int, Detections] = {}
-    refused: list[tuple[Entry, ImageError]] = []
-    resized: dict[str, tuple[int, int]] = {}
-    resumed = 0
 
     def work(_: Entry, outputs: Outputs) -> Any:
         return collector.select(outputs)
 
-    with closing(over(heads, entries, work, journal)) as images:
-        for done in images:
-            entry = done.entry
-            on_image(done)
-            if done.error is not None:
-                refused.append((entry, done.error))
-                continue
-            collector.add(entry["id"], done.value)
-            found = detections[entry["id"]] = collector.detections(entry["id"], collector.base)
-            resumed += done.resumed
-            if (found.width, found.height) != (entry["width"], entry["height"]):
-                resized[entry["file_name"]] = (found.width, found.height)
-    return Run(detections, tuple(refused), resized, resumed)
+    def read(done: Done) -> Detections:
+        collector.add(done.entry["id"], done.value)
+        return collector.detections(done.entry["id"], collector.base)
+
+    return gathered(over(heads, entries, work, journal), read, on_image)
 
 
 def collection_key(heads: Heads, dataset: Dataset, collector: Collector) -> dict[str, Any]:

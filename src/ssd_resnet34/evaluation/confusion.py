@@ -8,11 +8,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ..detector import DEFAULT_SCORE_THRESHOLD
 from .agreement import one_to_one, pairwise_iou
 from .coco import ImageMatches
 from .dataset import Dataset
 
-COUNTED: Final = 0.3
+COUNTED: Final = DEFAULT_SCORE_THRESHOLD
 """Score that a detection must exceed to be judged, unless the caller says otherwise: what
 ``detect`` shows. Average precision goes on to 0.05, where most detections are wrong."""
 

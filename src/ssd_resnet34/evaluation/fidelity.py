@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiler.calibration import readable
+from ..detector import DEFAULT_SCORE_THRESHOLD
 from ..errors import ImageError, UsageError
 from ..model import SSDResNet34
 from ..runtime.session import Outputs, Session
@@ -20,12 +21,6 @@ from ..vision.preprocess import ModelInput
 from .agreement import NOTHING, Agreement, compare
 from .coco import UNDEFINED, score
 from .dataset import Dataset, scored_categories
-
-SHOWN: Final = 0.3
-"""Least score of the detections that are matched: what ``detect`` shows."""
-
-COUNTED: Final = 0.05
-"""Least score of those that average precision counts."""
 
 HEADS_KEPT: Final = 50
 """Images whose fp32 heads are kept to compare others with, 5 MB each; further ones have a part in
@@ -133,7 +128,7 @@ def measure(
                 signal[name] = signal.get(name, 0.0) + _power(exact)
                 noise[name] = noise.get(name, 0.0) + _power(head - exact)
         found = _detections(model, heads)
-        shown = [one[one.scores > SHOWN] for one in (wanted.found, found)]
+        shown = [one[one.scores > DEFAULT_SCORE_THRESHOLD] for one in (wanted.found, found)]
         agreement = agreement + compare(*shown)
         known = named.get(paths.basename(image.name))
         if known is not None:
@@ -170,7 +165,8 @@ def _timed(session: Session, inputs: ModelInput) -> tuple[Outputs, float]:
 
 
 def _detections(model: SSDResNet34, heads: Outputs) -> Detections:
-    (found,) = model.postprocess(heads, score_threshold=COUNTED)
+    """All that average precision counts, which is more than ``detect`` shows."""
+    (found,) = model.postprocess(heads)
     return found
 
 

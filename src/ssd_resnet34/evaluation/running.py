@@ -190,18 +190,18 @@ def check_any(find: Callable[[Entry], Path], folder: Path, dataset: Dataset) -> 
     Raises:
         UsageError: ``find`` knows none of the images; ``folder`` is where it looked.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path.is_dir raises where it may not look
         raise UsageError(f"{folder}: no such folder; name the one with the files of the images")
     for entry in dataset.images:
         try:
             find(entry)
         except UnreadableFile as error:
-            first = error
+            missing = error
         else:
             return
     raise UsageError(
         f"{folder}: has none of the {len(dataset.images)} images of {dataset.path}; the last one "
-        f"looked for: {first}"
+        f"looked for: {missing}"
     )
 
 
@@ -306,23 +306,42 @@ def run(
         HeadsError, SessionError: the network or the files are wrong, not one image.
     """
     rules(**asdict(settings), contract=heads.contract)  # refuse wrong settings now, not later
-    detections, refused, resized, resumed = {}, [], {}, 0
 
-    def work(entry: Entry, outputs: Outputs) -> Any:
+    def work(_: Entry, outputs: Outputs) -> Any:
         (found,) = postprocess(
             outputs, None, **asdict(settings), contract=heads.contract, model=heads.name
         )
         return found.to_dict()
 
-    with closing(over(heads, dataset.images, work, journal)) as images:
-        for done in images:
-            entry = done.entry
-            on_image(done)
-            if done.error is not None:
-                refused.append((entry, done.error))
+    def read(done: Done) -> Detections:
+        return Detections.from_dict(done.value, heads.contract)
+
+    return gathered(over(heads, dataset.images, work, journal), read, on_image)
+
+
+def gathered(
+    done: Generator[Done], read: Callable[[Done], Detections], on_image: Callable[[Done], None]
+) -> Run:
+    """What became of the images that :func:`over` gives.
+
+    Args:
+        done: closed at the end, whatever happens.
+        read: the detections of an image that was not refused.
+        on_image: told of every image, in order.
+    """
+    detections: dict[int, Detections] = {}
+    refused: list[tuple[Entry, ImageError]] = []
+    resized: dict[str, tuple[int, int]] = {}
+    resumed = 0
+    with closing(done) as images:
+        for one in images:
+            entry = one.entry
+            on_image(one)
+            if one.error is not None:
+                refused.append((entry, one.error))
                 continue
-            found = detections[entry["id"]] = Detections.from_dict(done.value, heads.contract)
-            resumed += done.resumed
+            found = detections[entry["id"]] = read(one)
+            resumed += one.resumed
             if (found.width, found.height) != (entry["width"], entry["height"]):
                 resized[entry["file_name"]] = (found.width, found.height)
     return Run(detections, tuple(refused), resized, resumed)
