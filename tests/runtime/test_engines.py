@@ -28,11 +28,11 @@ def entry_points(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
-    """Make the import of these packages fail as if they were not installed."""
+    """Make the engines' import of these packages, or of all, fail as if not installed."""
     from importlib import import_module
 
     def fail(name: str, *rest: Any) -> Any:
-        if name in packages:
+        if name in packages or not (packages or name.startswith("ssd_resnet34.")):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return import_module(name, *rest)
 
@@ -46,7 +46,7 @@ def test_an_engine_of_an_entry_point_is_found_by_its_name(
     monkeypatch: pytest.MonkeyPatch, pictures: Array
 ) -> None:
     entry_points(monkeypatch, mine="fake_engine:FakeEngine")
-    assert engines.names() == ["openvino", "onnxruntime", "torch", "mine"]
+    assert engines.names() == [*engines.BUILT_IN, "mine"]
     with session.create(fake_onnx(), "mine") as sess:
         assert sess.engine == "fake"
         assert len(sess.run(pictures[:1])) == 12
@@ -98,21 +98,34 @@ def test_auto_takes_openvino_first_and_then_what_is_there(
     assert session.float_precision() == "fp32"
 
 
-def test_a_missing_engine_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    without(monkeypatch, "openvino", "onnxruntime", "torch")
-    for engine, command in (
-        ("openvino", "pip install 'openvino>=2025.2'"),
-        ("onnxruntime", "pip install 'onnxruntime>=1.20'"),
-        ("torch", r"pip install 'ssd-resnet34\[torch\]'"),
-    ):
-        with pytest.raises(EngineUnavailable, match=command):
-            session.create(fake_onnx(), engine)
-        assert (
-            command.replace("\\", "")
-            in {info.name: info.unavailable for info in engines.describe()}[engine]
-        )
-    with pytest.raises(EngineUnavailable, match=r"(?s)no engine can run.*openvino.*torch"):
+def test_auto_asks_every_built_in_engine_on_cpus_and_on_gpus() -> None:
+    assert engines.order("cpu") == list(engines.BUILT_IN)
+    assert engines.order("cpu")[0] == "openvino"
+    for device in ("cuda", "cuda:0", "tensorrt"):
+        assert engines.order(device)[0] == "torch"
+        assert sorted(engines.order(device)) == sorted(engines.BUILT_IN)
+
+
+@pytest.mark.parametrize("name", engines.BUILT_IN)
+def test_a_built_in_engine_has_the_name_it_is_found_by(name: str) -> None:
+    assert engines.find(name).name == name
+
+
+@pytest.mark.parametrize("name", engines.BUILT_IN)
+def test_a_missing_engine_says_what_to_install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch)
+    with pytest.raises(EngineUnavailable, match="not installed: pip install '") as refused:
+        session.create(fake_onnx(), name)
+    assert str(refused.value) in {one.name: one.unavailable for one in engines.describe()}[name]
+
+
+def test_without_any_engine_auto_gives_the_reason_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch)
+    with pytest.raises(EngineUnavailable, match="no engine can run an fp32 artifact") as refused:
         session.create(fake_onnx())
+    for command in ("'openvino>=2025.2'", "'onnxruntime>=1.20'", "'ssd-resnet34[torch]'"):
+        assert f"pip install {command}" in str(refused.value)
+    assert str(refused.value).count("not installed") == len(engines.BUILT_IN)
 
 
 def test_an_installed_engine_that_does_not_import_says_why(
@@ -128,7 +141,7 @@ def test_an_installed_engine_that_does_not_import_says_why(
 
 def test_describe_lists_every_engine_with_reasons() -> None:
     found = {info.name: info for info in engines.describe()}
-    assert list(found)[:3] == ["openvino", "onnxruntime", "torch"]
+    assert list(found)[: len(engines.BUILT_IN)] == list(engines.BUILT_IN)
     for name in ("openvino", "onnxruntime"):
         assert found[name].unavailable == ""
         assert found[name].version == metadata.version(name)

@@ -9,7 +9,7 @@ import pytest
 
 from fake_network import fake_heads, fake_onnx
 from ssd_resnet34.errors import EngineUnavailable, SessionError, UnsupportedPrecision
-from ssd_resnet34.runtime import engines, session
+from ssd_resnet34.runtime import session
 from ssd_resnet34.runtime.engines import onnxruntime as module
 from ssd_resnet34.runtime.tensors import Array
 
@@ -126,11 +126,6 @@ def test_a_gpu_that_the_package_lists_and_cannot_start_is_no_run_on_the_cpu(
     package(CUDA, broken=(CUDA,))
     with pytest.raises(SessionError, match="could not start CUDAExecutionProvider: its libraries"):
         session.create(fake_onnx(), "onnxruntime", device="cuda")
-
-
-def test_auto_on_a_gpu_asks_torch_first() -> None:
-    assert engines.order("cuda:0") == ["torch", "onnxruntime", "openvino"]
-    assert engines.order("cpu") == ["openvino", "onnxruntime", "torch"]
 
 
 def test_the_real_package_has_no_gpu_here_or_says_so() -> None:

@@ -34,7 +34,12 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "onnxruntime": "ONNXRuntimeEngine",
     "torch": "TorchEngine",
 }
-"""Name (also of the module) -> class, the fastest on CPUs first: see :func:`order`."""
+"""Name (also of the module) -> class: what ``auto`` tries on a CPU, in this order, the fastest
+first. See :func:`order`."""
+
+ON_GPUS: Final = ("torch", "onnxruntime", "openvino")
+"""What ``auto`` tries on any other device, in this order: torch first, which alone has the whole
+road there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +146,8 @@ def has_whole_road(engine: Engine, device: str) -> bool:
 
 
 def order(device: str) -> list[str]:
-    """The built-in engines as ``auto`` tries them: the fastest first.
-
-    On a GPU that is torch, which alone has the whole road there.
-    """
-    found = list(BUILT_IN)
-    return found if device == "cpu" else found[::-1]
+    """The built-in engines as ``auto`` tries them on ``device``."""
+    return list(BUILT_IN if device == "cpu" else ON_GPUS)
 
 
 def names() -> list[str]:
