@@ -59,14 +59,9 @@ def test_an_area_beyond_any_float_is_as_if_missing(tmp_path: Path) -> None:
     assert read(written(tmp_path, made)).annotations[0]["area"] == 40 * 30
 
 
-@pytest.mark.parametrize("where", ["bbox", "width"])
-def test_a_number_beyond_any_float_is_refused(tmp_path: Path, where: str) -> None:
-    made = document()
-    if where == "bbox":
-        made["annotations"][0]["bbox"][2] = 10**400
-    else:
-        made["images"][0]["width"] = 10**400
-    with pytest.raises(UsageError, match=f"instances.json: (annotation|image) 1 .*{where}"):
+def test_a_box_beyond_any_float_is_refused(tmp_path: Path) -> None:
+    made = changed(lambda made: made["annotations"][0].update(bbox=[0, 0, 10**400, 1]))
+    with pytest.raises(UsageError, match=r"annotation 1 has the bbox \[0, 0, 1000"):
         read(written(tmp_path, made))
 
 

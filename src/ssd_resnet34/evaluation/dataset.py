@@ -19,9 +19,6 @@ _MEND: Final = "give a COCO JSON file with images, annotations and categories"
 _SHOWN: Final = 5
 """Ids that a message names before it says how many more there are."""
 
-_VAST: Final = 1 << 31
-"""Pixels of a side that no image has."""
-
 _OUTLINES: Final = re.compile(rb'"(?:segmentation|counts)"\s*:\s*\[[][\d.,\s+eE-]*\]')
 """A polygon or run lengths: three quarters of COCO's file, and no part of a box. Inside of a JSON
 string these quotes would be escaped, so that nothing else can look like it."""
@@ -195,7 +192,7 @@ def _entries(name: str, document: Mapping[str, Any], what: str) -> list[Mapping[
 def _image(name: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:
     if not is_id(entry.get("id")) or not isinstance(entry.get("file_name"), str):
         raise UsageError(f"{name}: image {number} of the list has no id and file_name; {_MEND}")
-    if not all(is_id(size := entry.get(side)) and 0 < size < _VAST for side in ("width", "height")):
+    if not all(is_id(size := entry.get(side)) and size > 0 for side in ("width", "height")):
         raise UsageError(
             f"{name}: image {entry['id']} has no width and height in pixels; add them to its entry"
         )
