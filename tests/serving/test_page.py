@@ -255,6 +255,15 @@ def test_a_server_with_a_token_asks_for_it(
         page = Page(browser, server)
         page.open(ready=False)
         page.wait("document.getElementById('token-form')?.hidden === false")
+        assert page.text("model") == "", "it asks for the token and for nothing else"
+        assert page.text("curl").startswith('curl -H "Authorization: Bearer $TOKEN" --data-binary')
+        assert page.ask("document.getElementById('links').hidden"), "a link carries no token"
+        page.ask(
+            "document.getElementById('token').value = 'another';"
+            "document.getElementById('token-form').requestSubmit()"
+        )
+        page.wait("document.getElementById('model').textContent !== ''")
+        assert page.text("model") == "This is not the server's token."
         page.ask(
             f"document.getElementById('token').value = '{TOKEN}';"
             "document.getElementById('token-form').requestSubmit()"
@@ -262,6 +271,21 @@ def test_a_server_with_a_token_asks_for_it(
         page.wait("document.getElementById('model').textContent.includes('running on')")
         page.ask("document.getElementById('sample').click()")
         page.found()
+        assert TOKEN not in page.text("curl"), "a screen may be seen by others"
+        page.browser.page.reload()
+        page.wait("document.getElementById('model').textContent.includes('running on')")
+        assert page.ask("document.getElementById('token-form').hidden")
+        assert page.ask("document.getElementById('links').hidden")
+
+
+def test_a_server_without_a_token_shows_its_links_and_a_command_that_works(page: Page) -> None:
+    page.open()
+    links = page.browser.page.locator("#links a")
+    for address in [link.get_attribute("href") for link in links.all()]:
+        assert httpx.get(f"{page.server.url}{address}", trust_env=False).status_code == 200
+    assert links.count() == 3
+    assert not page.ask("document.getElementById('links').hidden")
+    assert page.text("curl") == f"curl --data-binary @picture.jpg {page.server.url}/detect"
 
 
 def test_the_policy_allows_nothing_but_the_servers_own_files(server: Server) -> None:

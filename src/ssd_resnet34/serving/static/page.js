@@ -42,6 +42,8 @@ function say(text) {
 function complain(error) {
   say("");
   if (error.code === "unauthorized") {
+    guarded();
+    element("model").textContent = sessionStorage.getItem("token") ? "This is not the server's token." : "";
     element("token-form").hidden = false;
     element("token").focus();
     return;
@@ -49,6 +51,16 @@ function complain(error) {
   const wait = error.wait ? ` Room again in about ${error.wait} s.` : "";
   element("error-text").textContent = sentence(error.message) + wait;
   element("error").hidden = false;
+}
+
+/** The server wants a token: say it in the command, and offer no links, which could not carry it. */
+function guarded() {
+  element("links").hidden = true;
+  showCommand(' -H "Authorization: Bearer $TOKEN"');
+}
+
+function showCommand(options = "") {
+  element("curl").textContent = `curl${options} --data-binary @picture.jpg ${location.origin}/detect`;
 }
 
 function sentence(text) {
@@ -228,8 +240,9 @@ async function introduce() {
     const { platform } = await model();
     element("model").textContent = `SSD-ResNet34 1200×1200, running on ${platform.replace("_", " in ")}`;
   } catch (error) {
-    if (error.code === "not_ready") setTimeout(introduce, 1000);
-    else complain(error);
+    if (error.code === "not_ready") return setTimeout(introduce, 1000);
+    element("model").textContent = "";
+    complain(error);
   }
 }
 
@@ -287,5 +300,6 @@ new ResizeObserver(([{ contentRect }]) => {
   width = contentRect.width;
   if (state.picture) paint();
 }).observe(element("figure"));
-element("curl").textContent = `curl --data-binary @picture.jpg ${location.origin}/detect`;
+showCommand();
+if (sessionStorage.getItem("token")) guarded();
 introduce();
