@@ -298,6 +298,47 @@ def test_json_and_binary_answers_are_the_detectors_numbers(detector: Detector) -
     serve(scenario)
 
 
+@pytest.mark.parametrize("name", accepted())
+def test_an_image_where_json_belongs_is_told_how_to_send_it(name: str) -> None:
+    answer = post(INFER, content=accepted()[name])
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+    for word in ("looks like an image", "Inference-Header-Content-Length: 0", "/detect"):
+        assert word in answer.json()["error"]
+
+
+def test_bytes_that_are_no_text_are_told_how_a_raw_body_is_sent() -> None:
+    answer = post(RAW, content=b"\0\x80\x80\x3f" * 100)
+    assert answer.status_code == 400
+    assert "byte 1 is not UTF-8" in answer.json()["error"]
+    assert "Inference-Header-Content-Length: 0" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("bad", [b"text", picture()[:-20]], ids=["by its header", "when decoded"])
+def test_an_error_says_which_image_it_means(bad: bytes) -> None:
+    def sent(*images: bytes) -> str:
+        return str(post(INFER, json=infer_json(*images)).json()["error"])
+
+    assert sent(picture(), bad, picture()).startswith("image 2 of 3: ")
+    assert sent(bad).startswith("the image: ")
+    assert post("/detect", content=bad).json()["error"].startswith("the image: ")
+    form = post("/detect", files={"image": ("street.jpg", bad)})
+    assert form.json()["error"].startswith("street.jpg: ")
+
+
+def test_a_limit_of_the_server_is_named_as_its_operator_sets_it() -> None:
+    async def scenario(client: Client) -> list[str]:
+        many = (b"x" * size for size in ((2 << 20) + 1, 4 << 20))
+        answers = [await client.post("/detect", content=data) for data in (picture(), *many)]
+        return [answer.json()["error"] for answer in answers]
+
+    images = Limits(max_bytes=2 << 20, max_pixels=100)
+    pixels, image, body = serve(scenario, images=images)
+    assert "raise --max-pixels" in pixels
+    assert "more than 2 MiB" in image
+    assert "--max-bytes" in image
+    assert "2 MiB (--max-bytes), and 1 MiB around it" in body
+
+
 def test_a_batch_is_its_images_one_after_the_other(detector: Detector) -> None:
     images = [picture(20), picture(200, 100, 50), picture(120, 30, 90)]
     wanted = [detector(one) for one in images]

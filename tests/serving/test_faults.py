@@ -1,7 +1,9 @@
 """What goes wrong around a server: workers that die, overload, shutdown, and a bad start."""
 
 import gzip
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import pytest
 
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
-from running_server import SECONDS, Server, environment, running, wait
+from running_server import SECONDS, Server, environment, read_all, running, wait
 from serving_condition import Condition
 from serving_engine import FAULTS, coloured, picture
 from ssd_resnet34 import artifact, load
@@ -191,6 +193,32 @@ def test_sigterm_finishes_what_was_accepted_and_takes_nothing_more(tmp_path: Pat
         assert server.process.wait(SECONDS) == 0
 
 
+def test_sigterm_tells_unfinished_uploads_at_once_and_waits_for_none(tmp_path: Path) -> None:
+    head = b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    with (
+        running(tmp_path, seconds=1.0, deadline=20.0, arrival_seconds=60.0) as server,
+        server.client() as client,
+        ThreadPoolExecutor(1) as clients,
+        ExitStack() as stack,
+    ):
+        inside = clients.submit(_status, server)
+        wait(lambda: "queue_inside 1.0" in client.get("/metrics").text)
+        uploads = [stack.enter_context(server.connect()) for _ in range(3)]
+        for upload in uploads:
+            upload.sendall(head + b"xx")
+        wait(lambda: "queue_arriving 3.0" in client.get("/metrics").text)
+        server.process.send_signal(signal.SIGTERM)
+        for upload in uploads:
+            told = read_all(upload)
+            assert told.startswith(b"HTTP/1.1 503 ")
+            assert b"connection: close\r\n" in told
+            assert json.loads(told.partition(b"\r\n\r\n")[2])["code"] == "not_ready"
+        assert inside.result() == 200, "who was let in is answered"
+        assert server.process.wait(SECONDS) == 0
+    assert "Traceback" not in "".join(server.log)
+    assert server.log[-1] == "stopped\n"
+
+
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         sender = threading.Thread(target=_ask_and_fail, args=(server,))
@@ -320,10 +348,10 @@ def test_the_command_serves_and_ends_with_0(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("0123456789abcdef\n")
     words = ["--port", "0", "--engine", "serving", "--weights", str(weights)]
-    words += ["--token-file", str(token), "-v"]
+    words += ["--token-file", str(token), "-v", "--grpc-port", "0", "--deadline", "0.2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "ssd_resnet34", "serve", *words],
-        env=environment(tmp_path, 0),
+        env=environment(tmp_path, 0.3),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -339,13 +367,20 @@ def test_the_command_serves_and_ends_with_0(tmp_path: Path) -> None:
             assert client.post("/detect", content=picture()).status_code == 401
             header = {"authorization": "Bearer 0123456789abcdef"}
             answer = client.post("/detect", content=picture(), headers=header)
-            assert answer.json()["model"] == "fake.onnx"
+            assert answer.status_code == 504
+            assert "an image takes 0.3" in answer.json()["error"]
+            assert "--deadline" in answer.json()["error"]
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
         assert process.wait(SECONDS) == 0
-        assert any(line.startswith("model: fake.onnx, serving fp32") for line in lines)
-        assert "POST /detect: 200" in rest
-        assert "Traceback" not in rest
+        before = lines[:-1]
+        logged = [*before, *rest.splitlines()]
+        assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:", line) for line in logged), logged
+        assert any("model: fake.onnx, serving fp32" in line for line in before)
+        assert any("the deadline is 0.2 s: requests will get 504" in line for line in before)
+        assert "POST /detect: 504" in rest
+        assert "_cygrpc" not in "".join(logged), "what other packages debug is their own"
+        assert logged[-1].endswith(" stopped")
     finally:
         process.kill()
         process.stderr.close()

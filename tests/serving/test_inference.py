@@ -121,6 +121,21 @@ def test_a_header_length_that_is_no_place_in_the_body_is_refused(value: str) -> 
         header_length([value], 100)
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({}, "the request has no 'inputs'; give it, a list"),
+        ({"inputs": 5}, "'inputs' of the request is int; give a list"),
+        ({"inputs": [{}]}, "an input has no 'name'; give it, a string"),
+        ({"inputs": [{"name": 1}]}, "'name' of an input is int; give a string"),
+    ],
+)
+def test_what_is_missing_is_told_from_what_is_of_another_kind(body: Any, reason: str) -> None:
+    with pytest.raises(Refused) as error:
+        read(body)
+    assert str(error.value) == reason
+
+
 def test_a_header_length_counts_once() -> None:
     assert header_length([], 100) is None
     assert header_length(["100"], 100) == 100

@@ -37,6 +37,15 @@ def test_a_full_line_refuses_and_says_when_to_come_back() -> None:
         full.check()
 
 
+def test_a_refusal_tells_what_waiting_mends_from_what_it_does_not() -> None:
+    busy = line(2.0, 10.0)
+    busy.enter([ticket()])
+    with pytest.raises(Refused, match=r"no room: 1 of 5 places .* try again later"):
+        busy.check(5)
+    with pytest.raises(Refused, match=r"a request of 6 images, and 5 at most .* send fewer"):
+        busy.check(6)
+
+
 def test_running_tickets_take_room_until_they_leave() -> None:
     one = line(1.0, 1.0)
     first = ticket()

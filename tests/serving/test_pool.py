@@ -135,6 +135,27 @@ def test_a_request_over_its_deadline_leaves_the_line_without_having_run() -> Non
     play(scenario)
 
 
+def test_a_deadline_that_no_image_can_meet_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario(pool: Pool, processes: list[Scripted]) -> None:
+        late = await refusal(run(pool, b"a"))
+        assert "an image takes 0.01 s here" in str(late)
+        assert "--deadline" in str(late)
+        late = await refusal(run(pool, b"a", timeout=0.001))
+        assert "give it a longer timeout" in str(late)
+
+    play(scenario, workers=2, deadline=0.005)
+    assert caplog.text.count("raise --deadline") == 1
+    caplog.clear()
+    play(scenario=_nothing, deadline=0.02)
+    assert "--deadline" not in caplog.text, "an image takes half of it"
+
+
+async def _nothing(pool: Pool, processes: list[Scripted]) -> None:
+    assert pool.ready
+
+
 def test_a_timeout_cannot_lengthen_the_servers_deadline() -> None:
     async def scenario(pool: Pool, processes: list[Scripted]) -> None:
         assert (await refusal(run(pool, b"a", timeout=1e9))).status == 504

@@ -1,5 +1,6 @@
 """``ssd-resnet34 serve``: the Open Inference Protocol, ``/detect``, and a page for people."""
 
+import gc
 import logging
 import os
 import sys
@@ -30,6 +31,9 @@ curl --data-binary @street.jpg http://127.0.0.1:8000/detect
 """
 
 TOKEN: Final = "SSD_RESNET34_TOKEN"
+
+_LOG: Final = logging.getLogger("ssd_resnet34")
+"""Of the whole package; what other packages have to say below a warning is about themselves."""
 
 _PACKAGES: Final = ("starlette", "uvicorn", "httptools", "multipart", "prometheus_client", "grpc")
 
@@ -110,26 +114,22 @@ def serve(
         grpc_port,
         ServerLimits(limits, deadline),
     )
-    logging.basicConfig(
-        format="%(asctime)s %(message)s",
-        stream=sys.stderr,
-        level=logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO,
-    )
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.WARNING)
+    _LOG.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     # What is no HTTP at all is counted, not logged: anybody could fill a disk with it.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    logging.getLogger("ray").setLevel(logging.WARNING)
 
     def announce(address: str, facts: "Started") -> None:
-        if not quiet:
-            complain(
-                f"{facts.model}, {facts.engine} {facts.precision}, {facts.seconds:.3f} s an image",
-                "model",
-            )
+        _LOG.info(
+            "model: %s, %s %s, %.3f s an image",
+            *(facts.model, facts.engine, facts.precision, facts.seconds),
+        )
+        # Not in the log's form, and the last before requests: scripts wait for it.
         complain(f"{address}/ (stop with Ctrl-C)", "serving")
 
     if not ray:
         run(settings, announce)
+        gc.freeze()  # else the interpreter looks at everything once more, most of the time to end
         return
     from ..serving import cluster
 

@@ -26,7 +26,7 @@ def make(
     pool: Pool, limits: ServerLimits, budget: Budget, metrics: Metrics, token: str | None
 ) -> ASGIApp:
     """The application in front of a pool; ``token`` None lets everybody in."""
-    reader = Reader(limits, budget)
+    reader = Reader(limits, budget, pool.closing)
     protocol = ProtocolRoutes(pool, reader, limits, metrics)
     detect = DetectRoute(pool, reader, limits, metrics)
     description = document(limits, token is not None)
@@ -77,7 +77,8 @@ def make(
         },
     )
     inner.router.redirect_slashes = False
-    outer = Counted(Lingering(Guarded(inner, token, metrics.refused)), metrics.request)
+    guarded = Guarded(inner, token, metrics.refused)
+    outer = Counted(Lingering(guarded, pool.closing), metrics.request)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         # Ray Serve asks for a lifespan, and hands on websockets: Starlette knows what to say.

@@ -15,9 +15,10 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser
 from starlette.requests import ClientDisconnect, Request
 
 from ..errors import TooManyBytes
-from .limits import ServerLimits
+from .closing import Closing
+from .limits import ServerLimits, amount
 from .line import Budget
-from .refusals import Refused
+from .refusals import Refused, shutting_down
 
 _SLICE: Final = 1 << 20
 """Bytes that are inflated before others in this process get their turn."""
@@ -30,17 +31,21 @@ _PART_HEADER: Final = 4096
 
 
 class Reader:
-    """The bodies of one server; ``budget`` is shared by all its requests."""
+    """The bodies of one server; ``budget`` is shared by all its requests.
 
-    def __init__(self, limits: ServerLimits, budget: Budget) -> None:
-        self._limits, self._budget = limits, budget
+    What has not arrived when the server begins to close is refused, since nobody will run it.
+    """
+
+    def __init__(self, limits: ServerLimits, budget: Budget, closing: Closing) -> None:
+        self._limits, self._budget, self._closing = limits, budget, closing
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
         """The whole body, inflated; its bytes count in the budget as long as the context is open.
 
         Raises:
-            Refused: over a limit of bytes or time, a broken or unknown encoding.
+            Refused: over a limit of bytes or time, a broken or unknown encoding; or the server
+                closes.
             TooManyBytes: over the limit of a body.
             ClientDisconnect: the client is gone.
         """
@@ -87,7 +92,7 @@ class Reader:
         inflate = _inflater(headers.getlist("content-encoding"))
         announced = int(headers.get("content-length", "0"))
         if announced > most:
-            raise _too_many(most)
+            raise _too_many(self._limits)
         self._budget.check(announced)  # not taken yet: a client could claim it and send nothing
         sent = size = 0
         end = time.monotonic() + self._limits.upload_seconds
@@ -96,12 +101,12 @@ class Reader:
             chunk, more = await self._receive(request, end - time.monotonic())
             sent += len(chunk)
             if sent > most:
-                raise _too_many(most)
+                raise _too_many(self._limits)
             pieces = inflate.feed(chunk) if inflate else _as_it_is(chunk)
             async for piece in pieces:
                 size += len(piece)
                 if size > most:
-                    raise _too_many(most)
+                    raise _too_many(self._limits)
                 yield piece
         if inflate:
             inflate.finish()
@@ -109,8 +114,11 @@ class Reader:
     async def _receive(self, request: Request, seconds: float) -> tuple[bytes, bool]:
         """What has arrived, and whether more is to come."""
         try:
-            message = await asyncio.wait_for(request.receive(), seconds)
+            async with self._closing.within(seconds):
+                message = await request.receive()
         except TimeoutError:
+            if self._closing.begun:
+                raise shutting_down() from None
             raise Refused(
                 "upload_too_slow",
                 f"the body did not arrive within {self._limits.upload_seconds:g} s; send it faster",
@@ -183,7 +191,7 @@ class _Form:
     """A multipart body as it arrives: one file, nothing else."""
 
     def __init__(self, boundary: str, limits: ServerLimits) -> None:
-        self._most = limits.images.max_bytes
+        self._limits = limits
         self._files: list[_File] = []
         try:
             self._parser = PushMultipartParser(
@@ -203,8 +211,8 @@ class _Form:
                 elif event:
                     file = self._files[-1]
                     file.size += len(event)
-                    if file.size > self._most:
-                        raise _too_many(self._most)
+                    if file.size > self._limits.images.max_bytes:
+                        raise _too_many(self._limits)
                     file.parts.append(bytes(event))
         except MultipartError as error:
             raise _bad(f"multipart: {error}") from None
@@ -236,8 +244,12 @@ def _boundary(options: str) -> str:
     raise _bad("multipart without a boundary in its Content-Type")
 
 
-def _too_many(most: int) -> TooManyBytes:
-    return TooManyBytes(f"the body has more than {most} bytes; send it smaller")
+def _too_many(limits: ServerLimits) -> TooManyBytes:
+    most, around = amount(limits.images.max_bytes), amount(limits.max_framing_bytes)
+    return TooManyBytes(
+        f"the body has more than an image may have, {most} (--max-bytes), and {around} around it; "
+        "send a smaller one"
+    )
 
 
 def _bad(what: str) -> Refused:

@@ -253,8 +253,8 @@ def _serve_until(
     lost = sum(number for number in left if isinstance(number, int))
     if lost:
         raise ServerError(
-            f"{lost} requests were not answered; give them {settings.limits.drain_seconds:g} s and "
-            "no second signal"
+            f"requests that were not answered: {lost}; give them "
+            f"{settings.limits.drain_seconds:g} s and no second signal"
         )
 
 

@@ -13,7 +13,7 @@ from .limits import ServerLimits
 from .metrics import Metrics
 from .pool import Pool
 from .refusals import Refused
-from .tasks import Detect
+from .tasks import THE_IMAGE, Detect
 
 MEDIA: Final[dict[str, Literal["json", "png"]]] = {
     "application/json": "json",
@@ -40,7 +40,7 @@ class DetectRoute:
         selection = options.read(query, facts.contract)
         with self._pool.place() as place:
             async with self._reader.upload(request) as (data, name):
-                await work.look(data, name or "the body", self._limits.images)
+                await work.look(data, name or THE_IMAGE, self._limits.images)
                 began = time.perf_counter()
                 task = Detect(data, name, selection, MEDIA[media])
                 done = await work.run(request, self._pool, self._metrics, [task], place)

@@ -10,6 +10,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .answers import refusal
+from .closing import Closing
 from .refusals import Refused
 from .tokens import check_token
 
@@ -20,6 +21,9 @@ _LINGER_BYTES: Final = 64 << 20
 _LOOK_SECONDS: Final = 2.0
 _LEAST_BYTES: Final = 64 << 10
 """What must come between two looks for the lingering to go on: by a line of 256 kbit/s."""
+
+_LAST_SECONDS: Final = 0.5
+"""The longest lingering while the server closes, which would else wait for it."""
 
 OPEN: Final = ("/", "/v2/health/live", "/v2/health/ready")
 """Paths that need no token; and the page's own files."""
@@ -63,8 +67,8 @@ class Lingering:
     enough to be worth it, then it closes.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, closing: Closing) -> None:
+        self._app, self._closing = app, closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -86,17 +90,17 @@ class Lingering:
                 await send(message)
             else:
                 await send({**message, "more_body": True})
-                with suppress(asyncio.CancelledError):  # the server ends; the answer is out
-                    await _drain(receive)
+                with suppress(TimeoutError):
+                    async with self._closing.within(_LINGER_SECONDS, _LAST_SECONDS):
+                        await _drain(receive)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         await self._app(scope, watched, lingering)
 
 
 async def _drain(receive: Receive) -> None:
-    end = time.monotonic() + _LINGER_SECONDS
     size = 0
-    while time.monotonic() < end:
+    while True:
         before = size
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):

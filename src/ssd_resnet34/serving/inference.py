@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..errors import EmptyInput, ImageError, UnsupportedImage
+from ..vision.header import FORMATS, read_header
 from .refusals import Refused
 from .tensors import (
     OutputTensor,
@@ -77,6 +79,24 @@ def header_length(values: Sequence[str], size: int) -> int | None:
             "bytes of the JSON"
         )
     return int(text)
+
+
+def refuse_image(body: bytes) -> None:
+    """What people send first.
+
+    Raises:
+        Refused: the body begins like an image.
+    """
+    try:
+        read_header(body[:64], "", FORMATS, 1)
+    except (UnsupportedImage, EmptyInput):
+        return
+    except ImageError:  # cut off here, or of more than one pixel
+        pass
+    raise _bad(
+        "the body looks like an image, and JSON is expected; for model ssd-resnet34 send with it "
+        "the header Inference-Header-Content-Length: 0, or POST it to /detect"
+    )
 
 
 def raw(data: bytes, name: str, datatype: str, shape: tuple[int, ...]) -> InferRequest:
@@ -247,7 +267,7 @@ def _flag(parameters: Mapping[str, Any], name: str, where: str, default: bool) -
 def _string(entry: dict[str, Any], name: str, where: str) -> str:
     value = entry.get(name)
     if not isinstance(value, str):
-        raise _bad(f"{name} of {where} is missing or no string")
+        raise _other(value, name, where, "a string")
     try:
         value.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which no answer could carry
@@ -258,10 +278,16 @@ def _string(entry: dict[str, Any], name: str, where: str) -> str:
 def _list(entry: dict[str, Any], name: str, where: str) -> list[Any]:
     value = entry.get(name)
     if not isinstance(value, list):
-        raise _bad(f"{name} of {where} is missing or no list")
+        raise _other(value, name, where, "a list")
     if len(value) > _MAX_TENSORS:
         raise _bad(f"{name} of {where} has {len(value)} entries")
     return value
+
+
+def _other(value: Any, name: str, where: str, wanted: str) -> Refused:
+    if value is None:
+        return _bad(f"{where} has no {name!r}; give it, {wanted}")
+    return _bad(f"{name!r} of {where} is {type(value).__name__}; give {wanted}")
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
@@ -276,6 +302,11 @@ def _load(text: bytes) -> Any:
         return json.loads(
             text.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_constant
         )
+    except UnicodeDecodeError as error:
+        raise _bad(
+            f"the body is not JSON (byte {error.start} is not UTF-8); with the raw bytes of an "
+            "input, send the header Inference-Header-Content-Length: 0"
+        ) from None
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise _bad(f"the JSON cannot be read: {reason:.200}") from None

@@ -9,6 +9,11 @@ from ..vision.images import DEFAULT_LIMITS, Limits
 MEBI: Final = 1 << 20
 
 
+def amount(size: int) -> str:
+    """Bytes in words: whole MiB and above in MiB, as the documentation has them."""
+    return f"{size / MEBI:g} MiB" if size >= MEBI else f"{size:,} bytes"
+
+
 def _limit(default: Any, unit: str, meaning: str, code: str = "") -> Any:
     """A field; ``code`` is what a request over it is refused with."""
     return field(default=default, metadata={"unit": unit, "meaning": meaning, "code": code})

@@ -79,13 +79,16 @@ class Line:
         """Raises:
         Refused: there is no room for ``more`` tickets; says when there will be.
         """
-        taken = self.inside + self.arriving
-        if taken + more > self.capacity:
-            ahead = min(taken, self.capacity) * (self.service or 0.1) / self.lanes
+        taken, capacity = self.inside + self.arriving, self.capacity
+        if taken + more > capacity:
+            ahead = min(taken, capacity) * (self.service or 0.1) / self.lanes
             raise Refused(
                 "overloaded",
-                f"{taken} requests are in the queue, as many as can be answered in "
-                f"{self._deadline:g} s; try again later",
+                f"no room: {taken} of {capacity} places in the queue are taken, as many as can be "
+                f"answered in {self._deadline:g} s; try again later"
+                if more <= capacity
+                else f"a request of {more} images, and {capacity} at most can be answered in "
+                f"{self._deadline:g} s; send fewer at a time",
                 retry_after=max(1, math.ceil(ahead)),
             )
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from .. import errors
 from ..errors import ServerError, SSDResNet34Error
+from .closing import Closing
 from .deaths import Quarantine, Restarts
 from .limits import ServerLimits
 from .line import Line, Place, Ticket
 from .process import Process, Spawn, WorkerProcess
-from .refusals import Refused
+from .refusals import Refused, shutting_down
 from .tasks import (
     Cancel,
     CannotStart,
@@ -65,12 +66,17 @@ class Pool:
         self.line = Line(limits.deadline, workers)
         self.quarantine = Quarantine()
         self.restarts = Restarts(limits.restarts)
-        self.draining = False
+        self.closing = Closing()
         self.facts: Started | None = None
         """What runs in the workers; None before the first of them is ready."""
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self.dropped = 0
         """Tickets that left the line without having run: expired, or the client was gone."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether nobody else is let in."""
+        return self.closing.begun
 
     @property
     def ready_workers(self) -> int:
@@ -93,7 +99,7 @@ class Pool:
             Refused: starting, shutting down, or full.
         """
         if self.draining:
-            raise Refused("not_ready", "the server is shutting down; ask another")
+            raise shutting_down()
         if self.facts is None:
             raise Refused("not_ready", "the server is starting; try again", retry_after=1)
         self.line.check(more)
@@ -140,12 +146,20 @@ class Pool:
             async with asyncio.timeout(seconds):
                 return [await ticket.outcome for ticket in tickets]
         except TimeoutError:
-            raise Refused(
-                "deadline_exceeded", f"not done within {seconds:g} s; send fewer at a time"
-            ) from None
+            raise self._too_late(seconds) from None
         finally:
             for ticket in tickets:
                 self._leave(ticket)
+
+    def _too_late(self, seconds: float) -> Refused:
+        mend = "give it a longer timeout"
+        if seconds >= self._limits.deadline:
+            mend = "send fewer at a time, or start the server with a longer --deadline"
+        service = self.line.service or 0.0
+        return Refused(
+            "deadline_exceeded",
+            f"not done within {seconds:g} s, and an image takes {service:.2g} s here; {mend}",
+        )
 
     def _ticket(self, task: Task) -> Ticket:
         data = payload(task)
@@ -215,6 +229,12 @@ class Pool:
     def _on_report(self, seat: _Seat, report: Report) -> None:
         match report:
             case Started():
+                if self.facts is None and report.seconds > self._limits.deadline:
+                    _LOG.warning(
+                        "an image takes %.2g s here, and the deadline is %g s: requests will get "
+                        "504; raise --deadline",
+                        *(report.seconds, self._limits.deadline),
+                    )
                 seat.ready, seat.slots = True, report.slots
                 self.facts = report
                 self.line.lanes = report.streams * len(self._seats)
@@ -278,7 +298,7 @@ class Pool:
 
     async def drain(self) -> None:
         """Let in nobody else, and wait for those inside as long as the limits allow."""
-        self.draining = True
+        self.closing.begin()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.drain_seconds):
                 while self.line.inside and not self.failed.done():
@@ -286,6 +306,7 @@ class Pool:
 
     def abandon(self) -> int:
         """Answer everybody inside that the server stops; how many there were."""
+        self.closing.begin()
         lost = [ticket for ticket in self.line if not ticket.outcome.done()]
         for ticket in lost:
             ticket.outcome.set_exception(Refused("not_ready", "the server was stopped"))
@@ -293,7 +314,7 @@ class Pool:
 
     async def stop(self) -> None:
         """End every worker. What still runs is lost."""
-        self.draining = True
+        self.closing.begin()
         self._stopping.set()
         await asyncio.gather(*self._starts)
         processes = [seat.process for seat in self._seats if seat.process is not None]

@@ -76,6 +76,8 @@ class ProtocolRoutes:
         if length == 0:
             shape = (1, *model.input.shape[1:])
             return inference.raw(body, model.input.name, model.input.datatype, shape)
+        if length is None:
+            inference.refuse_image(body)
         if (length or len(body)) <= INLINE_JSON:
             return inference.parse(body, length, self._limits.max_id)
         task = Parse(body, length, self._limits.max_id)

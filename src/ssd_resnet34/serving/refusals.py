@@ -94,12 +94,18 @@ class Refused(SSDResNet34Error):
         return made
 
 
+def shutting_down() -> Refused:
+    """What everybody hears who comes, or is not done arriving, after SIGTERM."""
+    return Refused("not_ready", "the server is shutting down; ask another")
+
+
 def of_error(error: SSDResNet34Error) -> Refused:
     """Any error of this package as an answer; what is not the request's fault is ``failed``."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, ImageError) and error.code in CODES:
-        return Refused(error.code, str(error))
+        # The message of Python's own road; here an operator sets it.
+        return Refused(error.code, str(error).replace("raise max_pixels", "raise --max-pixels"))
     if isinstance(error, UsageError | InvalidInput):
         return Refused("bad_request", str(error))
     return Refused("failed", str(error))

@@ -132,22 +132,25 @@ async def _serve(
             pool.failed.result()  # raises
         if lost:
             raise ServerError(
-                f"{lost} requests were not answered; give them {limits.drain_seconds:g} s and no "
-                "second signal"
+                f"requests that were not answered: {lost}; give them {limits.drain_seconds:g} s "
+                "and no second signal"
             )
     finally:
         announced.cancel()
         stopped.cancel()
         server.should_exit = True
+        # The workers end meanwhile: all of it takes tenths of a second, on a busy machine seconds.
+        stopping = asyncio.create_task(pool.stop())
         if rpc is not None:
             await rpc.stop(_CLOSE_SECONDS)
         await asyncio.gather(serving, announced, stopped, return_exceptions=True)
-        await pool.stop()
+        await stopping
+        _LOG.info("stopped")
 
 
 async def _drained(pool: Pool, server: "_Server") -> None:
     """Let in nobody else and wait for accepted requests; a second signal ends the wait."""
-    _LOG.info("shutting down: %d requests to finish", pool.line.inside)
+    _LOG.info("shutting down; requests to finish: %d", pool.line.inside)
     drain = asyncio.create_task(pool.drain())
     forced = asyncio.create_task(server.forced.wait())
     await asyncio.wait((drain, forced), return_when=asyncio.FIRST_COMPLETED)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from ..contract import Contract
 from ..runtime.precision import Precision
@@ -10,6 +10,9 @@ from ..vision.images import Limits
 from .inference import InferRequest, WantedOutput
 from .options import Selection
 from .tensors import OutputTensor
+
+THE_IMAGE: Final = "the image"
+"""What errors call an image without a name."""
 
 STAGES = ("decode", "preprocess", "network", "postprocess", "write")
 """Stages of a task; each takes part in what its tasks need."""
@@ -36,6 +39,11 @@ class Detect:
     selection: Selection
     form: Literal["json", "png"]
 
+    @property
+    def label(self) -> str:
+        """What errors call the image."""
+        return self.name or THE_IMAGE
+
 
 @dataclass(frozen=True, slots=True)
 class Infer:
@@ -44,6 +52,8 @@ class Infer:
     image: bytes
     selection: Selection
     wanted: tuple[WantedOutput, ...]
+    label: str = THE_IMAGE
+    """What errors call it: which one of a batch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from ..vision.header import read_header
 from ..vision.images import Limits
 from . import options
 from .inference import InferRequest
-from .limits import ServerLimits
+from .limits import ServerLimits, amount
 from .line import Place
 from .metrics import Metrics
 from .models import HEADS, Model
 from .pool import Pool
-from .tasks import Done, Infer, RunHeads, Started, Task
+from .tasks import THE_IMAGE, Done, Infer, RunHeads, Started, Task
 from .tensors import OutputTensor, join
 
 
@@ -26,7 +26,10 @@ async def look(data: bytes, name: str, limits: Limits) -> None:
         ImageError: refused; the same verdict as on every other road.
     """
     if len(data) > limits.max_bytes:
-        raise TooManyBytes(f"{name}: more than {limits.max_bytes} bytes; save it smaller")
+        most = amount(limits.max_bytes)
+        raise TooManyBytes(
+            f"{name}: more than {most}; save it smaller, or start the server with more --max-bytes"
+        )
     # In a thread: a malicious header takes a tenth of a second.
     await asyncio.to_thread(read_header, data, name, limits.formats, limits.max_pixels)
 
@@ -44,9 +47,13 @@ async def tasks_of(
     if model.name == HEADS:
         return [RunHeads(tensor, wanted) for tensor in payloads]
     selection = options.read(asked.parameters, facts.contract)
-    for data in payloads:
-        await look(data, "bytes", limits.images)
-    return [Infer(data, selection, wanted) for data in payloads]
+    count = len(payloads)
+    tasks: list[Task] = []
+    for number, data in enumerate(payloads, 1):
+        label = THE_IMAGE if count == 1 else f"image {number} of {count}"
+        await look(data, label, limits.images)
+        tasks.append(Infer(data, selection, wanted, label))
+    return tasks
 
 
 def outputs_of(done: Sequence[Done]) -> list[OutputTensor]:

@@ -4,6 +4,7 @@ It ignores the signals that stop a server: the server ends it through the pipe. 
 error of this package ends the process, since nobody knows what state it would be left in.
 """
 
+import gc
 import io
 import os
 import signal
@@ -20,7 +21,7 @@ import numpy as np
 
 from ..contract import INPUT_SIZE
 from ..detector import Detector, load
-from ..errors import SSDResNet34Error
+from ..errors import ImageError, SSDResNet34Error
 from ..runtime.tensors import IMAGE_SHAPE
 from ..vision.detections import Detections
 from ..vision.draw import draw
@@ -71,6 +72,7 @@ def main(pipe: "Connection[Any, Any]", config: WorkerConfig) -> None:
         return
     with detector:
         Worker(pipe, detector).serve()
+    gc.freeze()  # nothing is to be collected any more: the process ends sooner
 
 
 class Cancelled(Exception):
@@ -166,7 +168,7 @@ class Worker:
             case Detect():
                 return self._picture(task, watch)
             case Infer():
-                found = self._detect(self._decode(task.image, "", watch), task.selection, watch)
+                found = self._detect(self._decode(task, watch), task.selection, watch)
                 with watch.stage("write"):
                     return _arrays(found, task.wanted)
             case RunHeads():
@@ -176,7 +178,7 @@ class Worker:
                     return inference.parse(task.body, task.length, task.max_id)
 
     def _picture(self, task: Detect, watch: Stopwatch) -> bytes:
-        image = self._decode(task.image, task.name, watch)
+        image = self._decode(task, watch)
         found = self._detect(image, task.selection, watch)
         with watch.stage("write"):
             if task.form == "json":
@@ -186,9 +188,14 @@ class Worker:
             drawn.save(buffer, "PNG", compress_level=_PNG_LEVEL)
             return buffer.getvalue()
 
-    def _decode(self, data: bytes, name: str, watch: Stopwatch) -> Image:
+    def _decode(self, task: Detect | Infer, watch: Stopwatch) -> Image:
         with watch.stage("decode"):
-            return Image(decode(data, limits=self._detector.limits).pixels, name)
+            try:
+                pixels = decode(task.image, limits=self._detector.limits).pixels
+            except ImageError as error:  # it calls them "bytes"
+                reason = str(error).partition(": ")[2]
+                raise type(error)(f"{task.label}: {reason}") from None
+            return Image(pixels, task.name if isinstance(task, Detect) else "")
 
     def _detect(self, image: Image, selection: Selection, watch: Stopwatch) -> Detections:
         """What ``Detector`` does, with a look at the clock and this request's selection."""
