@@ -26,6 +26,15 @@ def test_the_two_alternate_in_going_first_after_untimed_warm_ups() -> None:
     assert done == [6, 8, 10]
 
 
+def test_a_rest_before_each_run_is_not_timed() -> None:
+    clock, calls = FakeClock(), list[str]()
+    peer = clock.taking(3, calls=calls, name="peer")
+    ours = clock.taking(1, calls=calls, name="ours")
+    rest = clock.taking(50, calls=calls, name="rest")
+    assert interleave(peer, ours, 2, warm_ups=0, clock=clock, rest=rest) == [(3, 1)] * 2
+    assert calls == ["rest", "peer", "rest", "ours", "rest", "ours", "rest", "peer"]
+
+
 def test_warm_ups_may_take_long_and_count_for_nothing() -> None:
     clock = FakeClock()
     peer, ours = clock.taking(100, 50, 2, 2, 2), clock.taking(70, 80, 4, 4, 4)

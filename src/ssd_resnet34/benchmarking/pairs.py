@@ -7,7 +7,7 @@ goes first alternates, since the second may find warmer caches or a hotter proce
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,9 @@ ENOUGH: Final = 15
 """Least number of pairs for a ratio to be quoted."""
 
 WARM_UPS: Final = 2
+
+SETTLE: Final = 0.1
+"""Seconds."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +73,33 @@ def interleave(
     *,
     warm_ups: int = WARM_UPS,
     clock: Clock = perf_counter,
+    rest: Callable[[], object] = lambda: None,
     on_pair: Callable[[], None] = lambda: None,
 ) -> list[tuple[float, float]]:
-    """Seconds of ``peer`` and ``ours`` in each of ``pairs``, after so many untimed rounds."""
+    """Seconds of ``peer`` and ``ours`` in each of ``pairs``, after so many untimed rounds.
+
+    Args:
+        rest: called before each run, untimed; see :func:`settle`.
+    """
     for _ in range(warm_ups):
         peer()
         ours()
     times = []
     for number in range(pairs):
-        if number % 2:
-            mine, theirs = seconds(ours, clock), seconds(peer, clock)
-        else:
-            theirs, mine = seconds(peer, clock), seconds(ours, clock)
+        taken = []
+        for one in (ours, peer) if number % 2 else (peer, ours):
+            rest()
+            taken.append(seconds(one, clock))
+        mine, theirs = taken if number % 2 else reversed(taken)
         times.append((theirs, mine))
         on_pair()
     return times
+
+
+def settle() -> None:
+    """Wait until the threads of the last run sleep: ONNX Runtime's spin on for a while, on cores of
+    whoever runs next."""
+    sleep(SETTLE)
 
 
 def seconds(function: Callable[[], object], clock: Clock = perf_counter) -> float:

@@ -197,26 +197,27 @@ def measure(
     pairs: int,
     *,
     clock: Clock = perf_counter,
+    rest: Callable[[], object] = lambda: None,
     on_begin: Callable[[str], None] = lambda _: None,
     on_pair: Callable[[], None] = lambda: None,
 ) -> Iterator[Run]:
     """The baseline against itself (what noise does to a ratio), then each entry against it.
 
     A contender that cannot be had, or fails, is a row that says so. ``on_begin`` gets the name of
-    each when its turn comes.
+    each when its turn comes, ``rest`` is called before each run, untimed.
 
     Raises:
         SSDResNet34Error: the baseline itself fails.
     """
     on_begin(baseline.name)
     with told(baseline.name, "choose another baseline"):
-        run = _against(baseline, baseline, pairs, clock, on_pair)
+        run = _against(baseline, baseline, pairs, clock, rest, on_pair)
     yield run
     for entry in entries:
         on_begin(entry.name)
         try:
             with told(entry.name, "leave it out"), entry.open() as contender:
-                run = _against(contender, baseline, pairs, clock, on_pair)
+                run = _against(contender, baseline, pairs, clock, rest, on_pair)
             yield run
         except (EngineUnavailable, UnsupportedPrecision, MissingExtra) as error:
             yield Run(entry.name, unavailable=str(error))
@@ -258,9 +259,10 @@ def _against(
     baseline: Contender,
     pairs: int,
     clock: Clock,
+    rest: Callable[[], object],
     on_pair: Callable[[], None],
 ) -> Run:
-    times = interleave(contender.run, baseline.run, pairs, clock=clock, on_pair=on_pair)
+    times = interleave(contender.run, baseline.run, pairs, clock=clock, rest=rest, on_pair=on_pair)
     found = percentiles(own / contender.images for own, _ in times)
     return Run(
         contender.name,

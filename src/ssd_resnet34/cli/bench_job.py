@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmarking import device_rates, peers, rates, runs, stages, start, tuning
-from ..benchmarking.pairs import ENOUGH, WARM_UPS
+from ..benchmarking.pairs import ENOUGH, WARM_UPS, settle
 from ..benchmarking.rates import Rate
 from ..benchmarking.runs import Configuration, Contender, Entry, Run, last_line
 from ..benchmarking.stages import Stages
@@ -137,7 +137,9 @@ class Job:
         with self.part("peers"):
             picture = self.pictures[0]
             heads = detector.session.run(detector.model.preprocess(picture))
-            self._measure("postprocess", *peers.decoders(detector, heads), self.decoders)
+            self._measure(
+                "postprocess", *peers.decoders(detector, heads), self.decoders, rest=lambda: None
+            )
             model = SSDResNet34(self.weights, "fp32")
             ours, others = peers.roads(detector, lambda: model.source, picture, self.threads)
             self._measure("whole road", ours, others, self.roads)
@@ -238,11 +240,17 @@ class Job:
         entries: Sequence[Entry],
         into: list[Run],
         on_first: Callable[[float], None] = lambda _: None,
+        rest: Callable[[], object] = settle,
     ) -> None:
         """Each run is kept as it comes: what follows may fail, or be interrupted."""
         with self._shown(part, 1 + len(entries), self.count, on_first) as shown:
             for run in runs.measure(
-                ours, entries, self.count, on_begin=shown.begin, on_pair=shown.advance
+                ours,
+                entries,
+                self.count,
+                rest=rest,
+                on_begin=shown.begin,
+                on_pair=shown.advance,
             ):
                 into.append(run)
 
