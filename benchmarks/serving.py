@@ -204,7 +204,7 @@ def main() -> None:
         print(json.dumps(found))
     else:
         for name, value in found.items():
-            print(f"{name:<26}{value:.3f}" if isinstance(value, float) else f"{name:<26}{value}")
+            print(f"{name:<32}{value:.3f}" if isinstance(value, float) else f"{name:<32}{value}")
     bursts_hold = all(
         found[f"{kind}answered"]
         and found[f"{kind}refused"]

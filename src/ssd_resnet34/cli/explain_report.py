@@ -75,7 +75,7 @@ def show(explanation: Explanation, diagnosis: Diagnosis | None = None) -> None:
     if any(one.sampled for one in explanation.effects):
         _say("Causes at the input are measured on a sample, against the run as it is on it.")
     for key, reason in explanation.skipped.items():
-        _say(f"Not tried: {key}: {reason}")
+        _say(f"Not tried: {key}: {' '.join(reason.split())}")  # some have lines
     if diagnosis is not None:
         _show_diagnosis(explanation, diagnosis)
 
