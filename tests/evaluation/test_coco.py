@@ -19,7 +19,7 @@ from small_dataset import (
     written,
 )
 from ssd_resnet34.errors import MissingExtra
-from ssd_resnet34.evaluation.coco import IOUS, NAMES, RECALLS, UNDEFINED, evaluate, matches, score
+from ssd_resnet34.evaluation.coco import IOUS, NAMES, RECALLS, UNDEFINED, evaluate, score
 from ssd_resnet34.evaluation.dataset import Dataset, read
 
 BOX = (10.0, 10.0, 40.0, 30.0)
@@ -121,7 +121,7 @@ def test_an_annotation_of_id_zero_can_be_found(tmp_path: Path) -> None:
     made["annotations"][0]["id"] = 0
     dataset = read(written(tmp_path, made))
     assert score(dataset, [result()]).numbers["AP"] == pytest.approx(1)
-    assert matches(dataset, [result()])[1].results[0].annotation == 0
+    assert evaluate(dataset, [result()]).matches[1].results[0].annotation == 0
     assert plain_pycocotools(made, [result()]).stats[0] == 0  # which takes id 0 for no match
 
 
@@ -152,14 +152,14 @@ def test_matches_name_results_and_annotations(tmp_path: Path) -> None:
         result(box=(500.0, 0.0, 60.0, 60.0), score=0.6),  # the object to ignore
         result(category=18, score=0.99),  # another class
     ]
-    found = matches(read(written(tmp_path, made)), results)
+    found = evaluate(read(written(tmp_path, made)), results).matches
     assert sorted(found) == [1, 2]
-    rows = [(one.result, one.annotation, one.right, one.wrong) for one in found[1].results]
+    rows = [(one.result, one.annotation, one.right, one.ignored) for one in found[1].results]
     assert rows == [
-        (3, None, False, True),
+        (3, None, False, False),
         (1, 1, True, False),
-        (2, 3, False, False),
-        (0, None, False, True),
+        (2, 3, False, True),
+        (0, None, False, False),
     ]
     assert (found[1].missed, found[2].missed) == ((2,), (4,))
 

@@ -88,11 +88,6 @@ class Match:
         """Whether it is a detection of an object that counts."""
         return self.annotation is not None and not self.ignored
 
-    @property
-    def wrong(self) -> bool:
-        """Whether it is a detection of nothing."""
-        return self.annotation is None and not self.ignored
-
 
 @dataclass(frozen=True, slots=True)
 class ImageMatches:
@@ -290,16 +285,6 @@ def score(
 ) -> Scores:
     """The twelve numbers, and those of each category; arguments as for :func:`evaluate`."""
     return evaluate(dataset, results, image_ids, category_ids).scores
-
-
-def matches(
-    dataset: Dataset,
-    results: Sequence[Mapping[str, Any]],
-    image_ids: Iterable[int] | None = None,
-    category_ids: Iterable[int] | None = None,
-) -> dict[int, ImageMatches]:
-    """By image id, which result found which truth; arguments as for :func:`evaluate`."""
-    return evaluate(dataset, results, image_ids, category_ids).matches
 
 
 def _indexed(coco: Any, dataset: Dataset, annotations: list[dict[str, Any]]) -> Any:

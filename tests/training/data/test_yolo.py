@@ -99,11 +99,12 @@ def test_a_label_file_of_other_bytes_is_refused(tmp_path: Path) -> None:
 
 
 def test_numbers_that_are_none_leave_their_box_out(tmp_path: Path) -> None:
-    root = with_labels(tmp_path, "0 nan .5 .1 .1\n0 .5 .5 inf .1\n2 .5 .5 .5 .5\n")
+    outline = "0 .1 .1 nan .9 .5 .5"
+    root = with_labels(tmp_path, f"0 nan .5 .1 .1\n0 .5 .5 inf .1\n{outline}\n2 .5 .5 .5 .5\n")
     found = read(root)
     assert found.samples[0].indices.tolist() == [3]
-    assert "2 of 4 boxes are not four finite numbers" in found.warnings[0]
-    assert "a.txt, line 1, a.txt, line 2" in found.warnings[0]
+    assert "3 of 5 boxes are not four finite numbers" in found.warnings[0]
+    assert "a.txt, line 1, a.txt, line 2, a.txt, line 3" in found.warnings[0]
 
 
 def base(**more: Any) -> dict[str, Any]:

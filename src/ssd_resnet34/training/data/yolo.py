@@ -4,6 +4,7 @@ The rules are Ultralytics' (https://docs.ultralytics.com/datasets/detect/): ``pa
 of ``data.yaml``, and the last ``/images/`` of an image's path becoming ``/labels/``.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -221,4 +222,6 @@ def _rows(file: Path, classes: int) -> list[tuple[int, int, tuple[float, ...]]]:
         else:
             raise UsageError(f"{file}, line {line}: {len(fields)} numbers; {mend}")
         rows.append((line, int(number), box))
+            if not all(map(math.isfinite, values)):  # min and max pass over a NaN
+                box = (math.nan,) * 4
     return rows
