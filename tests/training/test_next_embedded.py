@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fake_scenes import FakeRenderer
+from full_disk import full_disk
 from ssd_resnet34.contract import COCO
+from ssd_resnet34.errors import OutputError
+from ssd_resnet34.training import next_embedded
 from ssd_resnet34.training.data.reading import read
 from ssd_resnet34.training.fitting.journal import STEPS
 from ssd_resnet34.training.next_embedded import (
@@ -60,6 +64,15 @@ def test_rendered_scenes_are_a_coco_file_with_the_images_beside_it(tmp_path: Pat
     before = path.stat().st_mtime_ns
     assert rendered("frozen", 1, tmp_path, 1) == path
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_scene_that_cannot_be_written_ends_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(next_embedded, "render_scene", FakeRenderer())
+    with full_disk(1024), pytest.raises(OutputError, match=r"0\.jpg.*free space"):
+        next_embedded._render(("frozen", 0, str(tmp_path)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_voc_does_not_label_is_unknown_and_what_scenes_do_not_show_is_absent(

@@ -153,7 +153,9 @@ def _render(job: tuple[str, int, str]) -> list[tuple[int, list[float]]]:
         scene = park_scene(0, number)
     else:
         scene = render_scene(training_seed(number))
-    cv2.imwrite(str(Path(folder) / f"{number}.jpg"), scene.image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    _, data = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    # imwrite says nothing of a full disk.
+    files.write(Path(folder) / f"{number}.jpg", data.tobytes())
     ids = {one.label: one.category_id for one in COCO.categories}
     return [
         (ids[label], box) for label, box in zip(scene.labels, scene.boxes.tolist(), strict=True)
