@@ -152,10 +152,13 @@ class Pool:
                 self._leave(ticket)
 
     def _too_late(self, seconds: float) -> Refused:
-        mend = "give it a longer timeout"
-        if seconds >= self._limits.deadline:
+        service, deadline = self.line.service or 0.0, self._limits.deadline
+        if seconds < deadline:
+            mend = "give it a longer timeout"
+        elif service > deadline:
+            mend = "start the server with a longer --deadline"
+        else:
             mend = "send fewer at a time, or start the server with a longer --deadline"
-        service = self.line.service or 0.0
         return Refused(
             "deadline_exceeded",
             f"not done within {seconds:g} s, and an image takes {service:.2g} s here; {mend}",
