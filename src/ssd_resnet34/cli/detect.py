@@ -19,8 +19,8 @@ from ..vision.images import Image, Limits
 from ..vision.writers import Writer, open_writer, save
 from . import videos
 from .inputs import expand, read
-from .terminal import complain, progress
-from .videos import Which, show_objects
+from .terminal import complain, progress, show_objects
+from .videos import Which
 
 SOME_REFUSED: Final = 3
 

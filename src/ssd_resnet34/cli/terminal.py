@@ -1,4 +1,4 @@
-"""What goes to people: one-line complaints, tables on stdout, progress on stderr."""
+"""What goes to people: one-line complaints, tables and objects on stdout, progress on stderr."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from ..vision.detections import Detections
 from ..vision.images import printable as printable  # the commands take it from here
 
 
@@ -46,6 +47,17 @@ def show_table(
     for row in rows:
         table.add_row(*(printable(str(cell)) for cell in row))
     Console(markup=False, highlight=False).print(table)
+
+
+def show_objects(found: Detections, title: str) -> None:
+    """A picture's objects as lines on stdout."""
+    noun = "object" if len(found) == 1 else "objects"
+    print(printable(f"{title}  {found.width}×{found.height}  {len(found)} {noun}"))
+    for one in found:
+        left, top, right, bottom = (round(v) for v in one.box)
+        place = f"({left}, {top}) – ({right}, {bottom})"
+        print(printable(f"  {one.score:5.2f}  {one.label:<16} {place}"))
+    sys.stdout.flush()
 
 
 class Ticker:

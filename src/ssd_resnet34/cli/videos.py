@@ -4,7 +4,6 @@ import glob
 import json
 import os
 import re
-import sys
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ..video.capture import RECONNECT, Frame, Video, is_video, shown
 from ..video.latest import Latest
 from ..video.writing import CODECS, VideoFile
 from ..vision.detections import Detections
-from .terminal import complain, printable, progress
+from .terminal import complain, progress, show_objects
 
 _FASTEST = 30.0
 """Frames a second of a drawn video, at most."""
@@ -168,17 +167,6 @@ def _show(frame: Frame, found: Detections, as_json: bool, live: bool) -> None:
         print(json.dumps({**found.to_dict(), **times}, separators=(",", ":")), flush=True)
         return
     show_objects(found, f"{found.image}  {frame.seconds:.3f} s  frame {frame.number}")
-
-
-def show_objects(found: Detections, title: str) -> None:
-    """A picture's objects as lines on stdout."""
-    noun = "object" if len(found) == 1 else "objects"
-    print(printable(f"{title}  {found.width}×{found.height}  {len(found)} {noun}"))
-    for one in found:
-        left, top, right, bottom = (round(v) for v in one.box)
-        place = f"({left}, {top}) – ({right}, {bottom})"
-        print(printable(f"  {one.score:5.2f}  {one.label:<16} {place}"))
-    sys.stdout.flush()
 
 
 def _place(folder: Path, source: str) -> Path:
