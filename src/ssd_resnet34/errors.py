@@ -17,13 +17,14 @@
     ├── ContractError             a contract (categories, sizes) that contradicts itself
     ├── ArtifactError             an ONNX file that is not, or not safely, this network
     ├── WeightsError              a weights name, file or download that cannot be used
-    │   ├── UnknownWeights        no such record and no such file
+    │   ├── UnknownWeights        no such record and no such file; also a UsageError
     │   ├── WrongHash             the bytes are not the ones the record promises
     │   ├── DownloadFailed        every mirror failed, or the network is switched off
     │   └── UnsafeWeights         a file that would run code or read other files
     ├── CalibrationError          activation ranges, or their statistics, that cannot be used
     ├── SessionError              a session could not be made or used
-    │   ├── EngineUnavailable     the engine is not installed, or unknown
+    │   ├── EngineUnavailable     the engine is not installed, or not for the device
+    │   │   └── UnknownEngine     no engine of that name; also a UsageError
     │   ├── UnsupportedPrecision  engine, artifact and precision do not go together
     │   ├── InvalidInput          a tensor of the wrong shape, dtype or number
     │   └── SessionClosed         use after close()
@@ -50,6 +51,10 @@ from typing import ClassVar
 
 class SSDResNet34Error(Exception):
     """Base of all errors of this package."""
+
+
+class UsageError(SSDResNet34Error, ValueError):
+    """An argument outside its range; the message names it and the range."""
 
 
 class ImageError(SSDResNet34Error):
@@ -138,7 +143,7 @@ class WeightsError(SSDResNet34Error):
     """A weights name, file or download that cannot be used."""
 
 
-class UnknownWeights(WeightsError):
+class UnknownWeights(WeightsError, UsageError):
     """Neither a record nor a file of that name."""
 
 
@@ -163,7 +168,11 @@ class SessionError(SSDResNet34Error):
 
 
 class EngineUnavailable(SessionError):
-    """The engine is unknown or not installed."""
+    """The engine is unknown, not installed, or not for the device."""
+
+
+class UnknownEngine(EngineUnavailable, UsageError):
+    """No engine of that name, built in or of an entry point."""
 
 
 class UnsupportedPrecision(SessionError):
@@ -224,10 +233,6 @@ class ServerError(SSDResNet34Error):
 
 class OutputError(SSDResNet34Error):
     """Results could not be written: a full disk, a file system gone; nothing partial is left."""
-
-
-class UsageError(SSDResNet34Error, ValueError):
-    """An argument outside its range; the message names it and the range."""
 
 
 class MissingExtra(SSDResNet34Error, ImportError):

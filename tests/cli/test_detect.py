@@ -194,14 +194,17 @@ def test_bad_usage_is_code_2(run: Run, picture: Picture, arguments: list[str]) -
     assert run("detect", *images, *arguments).code == 2
 
 
-def test_an_unknown_engine_or_weights_is_one_line_and_code_1(run: Run, picture: Picture) -> None:
+def test_an_unknown_engine_or_weights_is_one_line_and_bad_usage(run: Run, picture: Picture) -> None:
     engine = run("detect", picture(), "--engine", "abacus", fake=False)
-    assert engine.code == 1
+    assert engine.code == 2
     assert len(engine.err.splitlines()) == 1
     assert "abacus" in engine.err
     name = run("detect", picture(), "--weights", "mlcomons", fake=False)
-    assert name.code == 1
+    assert name.code == 2
+    assert len(name.err.splitlines()) == 1
     assert "mlcommons" in name.err
+    file = run("detect", picture(), "--weights", "gone.onnx", fake=False)
+    assert (file.code, file.err.count("gone.onnx: no such file")) == (2, 1)
 
 
 def test_verbose_says_what_runs_and_how_long(run: Run, picture: Picture) -> None:

@@ -12,7 +12,14 @@ import typer
 import ssd_resnet34
 from command import Run
 from ssd_resnet34.cli import info, main, terminal
-from ssd_resnet34.errors import ArtifactError, MissingExtra, UsageError
+from ssd_resnet34.errors import (
+    ArtifactError,
+    EngineUnavailable,
+    MissingExtra,
+    UnknownEngine,
+    UnknownWeights,
+    UsageError,
+)
 
 COMMANDS = [
     ("detect",),
@@ -78,6 +85,9 @@ def test_the_version_is_told(run: Run) -> None:
     ("error", "code"),
     [
         (UsageError("wrong; do it right"), 2),
+        (UnknownWeights("no such weights; there are others"), 2),
+        (UnknownEngine("no such engine; there are others"), 2),
+        (EngineUnavailable("not installed; install it"), 1),
         (ArtifactError("broken; make it again"), 1),
         (MissingExtra("pip install 'ssd-resnet34[eval]'"), 1),
         (BrokenPipeError(), 1),

@@ -120,6 +120,12 @@ def test_verify_of_what_is_not_here_says_how_to_get_it(run: Run) -> None:
     assert "weights fetch mlcommons" in result.err
 
 
+def test_verify_of_a_named_file_that_is_not_there_is_bad_usage(run: Run, tmp_path: Path) -> None:
+    result = run("weights", "verify", "mlcommons", tmp_path / "gone.onnx")
+    assert result.code == 2
+    assert "gone.onnx: no such file; give the path of" in result.err
+
+
 @pytest.mark.parametrize("option", [(), ("--offline",)])
 def test_fetching_offline_names_the_other_way(
     run: Run, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...]
@@ -134,7 +140,7 @@ def test_fetching_offline_names_the_other_way(
 @pytest.mark.parametrize("command", ["fetch", "verify", "path"])
 def test_an_unknown_record_names_the_nearest(run: Run, command: str) -> None:
     result = run("weights", command, "mlcomons")
-    assert result.code == 1
+    assert result.code == 2
     assert "mlcommons" in result.err
     assert len(result.err.splitlines()) == 1
 

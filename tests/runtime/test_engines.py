@@ -13,7 +13,12 @@ import pytest
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
 from ssd_resnet34.compiler import quantization
-from ssd_resnet34.errors import EngineUnavailable, UnsupportedPrecision, UsageError
+from ssd_resnet34.errors import (
+    EngineUnavailable,
+    UnknownEngine,
+    UnsupportedPrecision,
+    UsageError,
+)
 from ssd_resnet34.runtime import cpu, engines, session
 from ssd_resnet34.runtime.tensors import Array
 
@@ -72,7 +77,7 @@ def test_an_object_a_class_and_a_function_may_be_the_engine() -> None:
 
 
 def test_an_unknown_engine_names_the_known_ones() -> None:
-    with pytest.raises(EngineUnavailable, match="'tensorrt' is unknown; use auto, openvino, onnx"):
+    with pytest.raises(UnknownEngine, match="'tensorrt' is unknown; use auto, openvino, onnx"):
         session.create(fake_onnx(), "tensorrt")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from .. import weights
+from ..errors import WeightsError
 from ..weights import store
 from .terminal import show_table
 
@@ -91,8 +92,10 @@ def verify(
     sha256: Sha256 = None,
 ) -> None:
     """Check a record's file (or FILE against the record) and print its sha256."""
-    record = store.record(name)
-    print(store.verify(file or store.path(name), record, sha256 or store.known_sha256(name)))
+    record, place = store.record(name), file or store.path(name)
+    if file is None and not os.path.isfile(place):  # a fact of this machine, no bad usage
+        raise WeightsError(f"{place}: not there; `ssd-resnet34 weights fetch {name}` gets it")
+    print(store.verify(place, record, sha256 or store.known_sha256(name)))
 
 
 @app.command("import", epilog=_example("import mlcommons resnet34-ssd1200.onnx"))

@@ -162,6 +162,8 @@ def bytes_of(source: bytes | str | PathLike[str], name: str = "the weights") -> 
                 f"{name}: no such file, and no weights record of that name; "
                 "`ssd-resnet34 weights list` shows the records"
             ) from error
+        except UnknownWeights:  # a ValueError, too
+            raise
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise WeightsError(f"{name}: cannot be read ({reason}); check the path") from error

@@ -175,7 +175,8 @@ def verify(file: str | PathLike[str], record: Record, sha256: str | None = None)
     source = Path(file)
     if not os.path.isfile(source):
         raise UnknownWeights(
-            f"{source}: no such file; `ssd-resnet34 weights fetch {record.name}` gets it"
+            f"{source}: no such file; give the path of {record.file}, which `ssd-resnet34 weights "
+            f"fetch {record.name}` gets"
         )
     if record.name == EMBEDDED:
         # No hash is published for it: what can be checked is that it is whole and this network's.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...contract import Contract
-from ...errors import EngineUnavailable, UsageError
+from ...errors import EngineUnavailable, UnknownEngine, UsageError
 from ..cache import Cache
 from ..precision import Precision
 from ..tensors import Array
@@ -115,7 +115,8 @@ def find(engine: str | Engine | Callable[[], Engine]) -> Engine:
     """The engine of that name, or the given engine; a class or function is called for one.
 
     Raises:
-        EngineUnavailable: no such engine, or its package is missing or broken.
+        UnknownEngine: no such engine; names those there are.
+        EngineUnavailable: its package is missing or broken.
         UsageError: an object that is no engine.
     """
     if not isinstance(engine, str):
@@ -132,7 +133,7 @@ def find(engine: str | Engine | Callable[[], Engine]) -> Engine:
                     f"engine {engine!r} ({entry.value}) cannot be imported: {error}; install what "
                     "its distribution needs"
                 ) from error
-    raise EngineUnavailable(
+    raise UnknownEngine(
         f"engine {engine!r} is unknown; use auto, {', '.join(names())}, or pass an engine object"
     )
 
