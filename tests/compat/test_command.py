@@ -100,9 +100,9 @@ def test_desc_is_yaml_and_two_lines(name: str, run: Run) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("desc",), ("bench", "x.jpg"), ("serve",)])
-def test_another_model_is_an_error(arguments: tuple[str, ...], run: Run) -> None:
+def test_another_model_is_bad_usage(arguments: tuple[str, ...], run: Run) -> None:
     found = run(arguments[0], "yolov5m", *arguments[1:])
-    assert (found.code, found.out) == (1, "")
+    assert (found.code, found.out) == (2, "")
     assert found.err == "error: no model 'yolov5m'; there is SSDResNet34\n"
 
 
@@ -211,7 +211,7 @@ def test_bench_without_a_picture_fails(
     ("arguments", "text"),
     [
         (("bench", "ssd-resnet34", ".", "--devices", "gpu"), "is no device"),
-        (("bench", "ssd-resnet34", ".", "--postprocess", "cpp"), "PYTHON, RUST"),
+        (("bench", "ssd-resnet34", ".", "--postprocess", "cpp"), "'Python' or 'Rust'"),
         (("bench", "ssd-resnet34", ".", "--postprocess", "java"), "java"),
         (("serve", "ssd-resnet34", "--postprocess", "python"), "like the Rust decoder"),
         (("serve", "ssd-resnet34", "--devices", "gpu"), "is no device"),
@@ -232,6 +232,24 @@ def test_an_option_that_means_nothing_here_is_bad_usage(
     assert text in found.err
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SSD_RESNET34_FURIOSA_RELEASE", "0.7"), ("SSD_RESNET34_FURIOSA_WEIGHTS", "nosuch")],
+)
+def test_a_wrong_variable_is_one_line_and_bad_usage(name: str, value: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "furiosa.models.command", "desc", "ssd-resnet34"],
+        env={**os.environ, "PYTHONPATH": str(SOURCE), name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {name}")
+    assert value in line
+
+
 def test_serve_says_what_to_install_where_the_server_is_not(
     run: Run, monkeypatch: pytest.MonkeyPatch, forget: Callable[[str], None]
 ) -> None:
@@ -239,7 +257,8 @@ def test_serve_says_what_to_install_where_the_server_is_not(
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     found = run("serve", "ssd-resnet34")
     assert found.code == 1
-    assert found.err == "error: serve needs more: pip install 'ssd-resnet34[serve]'\n"
+    assert "pip install -c constraints.txt . './compat/furiosa[serve]'" in found.err
+    assert len(found.err.splitlines()) == 1
 
 
 def test_serve_hands_its_options_to_the_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from fake_network import fake_onnx
 from furiosa.models.errors import ArtifactNotFound, FuriosaModelException
 from furiosa.models.types import Format, Model, ModelTaskType, ObjectDetectionModel, Platform
 from furiosa.models.vision import SSDResNet34, nonblocking, ssd_resnet34
+from ssd_resnet34.errors import UnknownWeights
 
 NATIVE = ssd_resnet34.SSDResNet34NativePostProcessor
 PYTHON = ssd_resnet34.SSDResNet34PythonPostProcessor
@@ -91,15 +92,20 @@ def test_the_release_decides_where_the_form_does_not(
 
 def test_an_unknown_release_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSD_RESNET34_FURIOSA_RELEASE", "0.11")
-    with pytest.raises(ValueError, match=r"'0\.11' is no release line; use 0\.8, 0\.9, 0\.10"):
+    said = r"'0\.11' is no release line; use 0\.8, 0\.9, 0\.10"
+    with pytest.raises(ValueError, match=said):
         SSDResNet34()
+    with pytest.raises(ValueError, match=said):
+        SSDResNet34.load()
+    with pytest.raises(ValueError, match=said):
+        SSDResNet34(use_native_post=False)  # although the form decides
 
 
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [
-        (lambda: SSDResNet34(postprocessor_type="fortran"), ValueError, "not a valid Platform"),
-        (lambda: SSDResNet34(postprocessor_type="cpp"), ValueError, "PYTHON, RUST"),
+        (lambda: SSDResNet34(postprocessor_type="fortran"), ValueError, "'Python' or 'Rust'"),
+        (lambda: SSDResNet34(postprocessor_type="cpp"), ValueError, "'Python' or 'Rust'"),
         (lambda: SSDResNet34(postprocessor_type=None), AttributeError, "'Python' or 'Rust'"),
         (lambda: SSDResNet34("Rust"), TypeError, "postprocessor_type="),
         (lambda: SSDResNet34(False, postprocessor_type="Rust"), TypeError, "one option"),
@@ -153,6 +159,18 @@ def test_weights_can_be_named_from_outside(monkeypatch: pytest.MonkeyPatch) -> N
     assert SSDResNet34().native.name == SSDResNet34.load().native.name == "mlcommons"
     assert SSDResNet34(weights="embedded").native.name == "embedded"
     assert "mlcommons" in repr(SSDResNet34())
+
+
+@pytest.mark.parametrize("make", [SSDResNet34, SSDResNet34.load])
+def test_weights_of_an_unknown_name_are_refused_at_once(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UnknownWeights, match=r"weights: no weights .*did you mean 'mlcommons'"):
+        make(weights="mlcomons")
+    monkeypatch.setenv("SSD_RESNET34_FURIOSA_WEIGHTS", "nosuch")
+    with pytest.raises(ValueError, match=r"SSD_RESNET34_FURIOSA_WEIGHTS: no weights .*'nosuch'"):
+        make()
+    assert make(weights="mlcommons").native.name == "mlcommons"  # and nothing is fetched
 
 
 def test_metadata_is_the_vendors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from ..network import builder
 from . import readers, store
 from .records import RECORDS
 
-__all__ = ["RECORDS", "load"]
+__all__ = ["RECORDS", "check_name", "load"]
 
 
 def load(
@@ -37,8 +37,7 @@ def load(
     """
     if isinstance(weights, str) and weights in RECORDS:
         weights = store.fetch(weights, offline=offline)
-    elif isinstance(weights, str) and not os.path.exists(weights) and _is_name(weights):
-        store.record(weights)  # raises: names the nearest record
+    check_name(weights)
     data, name = readers.bytes_of(weights)
     read = readers.read(data, contract, name)
     if read.kind == "artifact":
@@ -52,6 +51,18 @@ def load(
     artifact.embed(model, read.contract, source)
     del data, read  # 120 MB that the bytes to come need
     return artifact.serialize(model)
+
+
+def check_name(weights: str | PathLike[str] | bytes) -> None:
+    """Refuse a name that is neither a record nor a file; reads and fetches nothing.
+
+    Paths are not names: whether there is such a file is seen where it is read.
+
+    Raises:
+        UnknownWeights: names the nearest record.
+    """
+    if isinstance(weights, str) and not os.path.exists(weights) and _is_name(weights):
+        store.record(weights)
 
 
 def _is_name(text: str) -> bool:

@@ -206,7 +206,10 @@ def serve(
         from . import _serve
     except ImportError as error:
         if (error.name or "").partition(".")[0] in _PACKAGES:
-            raise MissingExtra("serve needs more: pip install 'ssd-resnet34[serve]'") from error
+            raise MissingExtra(
+                "serve needs more; in the clone: pip install -c constraints.txt . "
+                "'./compat/furiosa[serve]'"
+            ) from error
         raise
     placed = _devices.parse(devices)
     threads = None
@@ -234,8 +237,7 @@ def serve(
 def _check_name(given: str) -> None:
     """Names match on letters and digits, in any case."""
     if "".join(filter(str.isalnum, given)).casefold() != NAME.casefold():
-        complain(f"no model {given!r}; there is {NAME}")
-        raise typer.Exit(FAILED)
+        raise UsageError(f"no model {given!r}; there is {NAME}")
 
 
 def _without_nulls(facts: dict[str, Any]) -> dict[str, Any]:

@@ -28,21 +28,22 @@ __all__ = [
 
 warn_of("furiosa-runtime", "furiosa-sdk")
 
-__version__ = version()
-
-__full_version__ = f"Furiosa SDK Runtime {__version__} (on ssd-resnet34, without the vendor's own)"
-
 is_legacy = False
 """The runtime of 0.7–0.9 alone: no, both are here."""
 
 
 def full_version() -> str:
     """``__full_version__``."""
-    return __full_version__
+    return f"Furiosa SDK Runtime {version()} (on ssd-resnet34, without the vendor's own)"
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that importing the namespace loads no numpy, OpenCV or engine.
+    # Late, so that importing the namespace loads no numpy, OpenCV or engine, and a wrong release
+    # variable ends what depends on it.
+    if name == "__version__":
+        return version()
+    if name == "__full_version__":
+        return full_version()
     if name in _MODULES:
         return import_module(f".{name}", __name__)
     if name in _HOMES:

@@ -5,7 +5,7 @@ from os import PathLike
 from typing import Any, Final, Self, cast
 
 import ssd_resnet34
-from furiosa._settings import Line, release
+from furiosa._settings import WEIGHTS, Line, release
 from furiosa._settings import weights as default_weights
 from furiosa.models.errors import ArtifactNotFound
 from furiosa.models.types import (
@@ -19,6 +19,8 @@ from furiosa.models.types import (
     Tags,
 )
 from ssd_resnet34.contract import COCO, HEAD_NAMES
+from ssd_resnet34.errors import UnknownWeights
+from ssd_resnet34.weights import check_name
 from ssd_resnet34.weights.records import EMBEDDED
 
 from ._encoder import DefaultBoxes, Encoder, dboxes_R34_coco
@@ -90,7 +92,8 @@ class SSDResNet34(ObjectDetectionModel):
 
         Raises:
             TypeError: both forms at once, or ``use_native_post`` that is no bool.
-            ValueError: no such decoder.
+            ValueError: no such decoder, or a release variable that names no line.
+            UnknownWeights: a name that is neither a record nor a file; it is a ``ValueError``.
             AttributeError: ``postprocessor_type=None``.
         """
         page = use_native_post is not None
@@ -130,7 +133,7 @@ class SSDResNet34(ObjectDetectionModel):
 
         Raises:
             TypeError: ``use_native`` that is no bool.
-            ValueError: another ``version``, or one without ``use_native``.
+            ValueError: another ``version``, or one without ``use_native``; and as the constructor.
         """
         if use_native is not None and not isinstance(use_native, bool):
             raise TypeError(f"use_native: {use_native!r} is no bool; give True or False")
@@ -158,7 +161,8 @@ class SSDResNet34(ObjectDetectionModel):
         precision: str | None,
         ranges: Any,
     ) -> None:
-        weights = default_weights() if weights is None else weights
+        release()  # a wrong variable is told, also where the form decides
+        weights = _named(weights)
         if precision is None:  # the vendor's is int8 on every machine
             precision = "int8" if weights == EMBEDDED or ranges is not None else "auto"
         self.native = ssd_resnet34.SSDResNet34(weights, precision, ranges=ranges)
@@ -342,10 +346,23 @@ def _one_of(*names: Any) -> Any:
 def _platform(given: Platform | str) -> Platform:
     if given is None:
         raise AttributeError("postprocessor_type: None is no decoder; give 'Python' or 'Rust'")
-    found = Platform(given)  # raises ValueError: not a valid Platform
+    choices = " or ".join(repr(one.value) for one in _DECODERS)
+    try:
+        found = Platform(given)
+    except ValueError as error:
+        raise ValueError(f"postprocessor_type: {error}; give {choices}") from None
     if found not in _DECODERS:
-        raise ValueError(
-            f"postprocessor_type: {found.name} has no decoder; choose one of "
-            f"{', '.join(one.name for one in _DECODERS)}"
-        )
+        raise ValueError(f"postprocessor_type: {found.value!r} has no decoder; give {choices}")
     return found
+
+
+def _named(weights: str | PathLike[str] | bytes | None) -> str | PathLike[str] | bytes:
+    """The weights, or those of the environment; a name that says nothing is told at once."""
+    where = "weights"
+    if weights is None:
+        weights, where = default_weights(), WEIGHTS
+    try:
+        check_name(weights)
+    except UnknownWeights as error:
+        raise UnknownWeights(f"{where}: {error}") from None
+    return weights
