@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from email import message_from_bytes
 from pathlib import Path
+from typing import Any
 
 import pytest
 from manual.licences import FORBIDDEN, licence_of, pinned
@@ -21,6 +23,7 @@ from conftest import REPOSITORY
 from documentation.reader import photograph, write_network
 
 CLIENT = Path(__file__).with_name("client.py")
+FURIOSA = REPOSITORY / "compat" / "furiosa"
 SAMPLE = REPOSITORY / "samples" / "scene.png"
 
 
@@ -126,8 +129,7 @@ def test_a_client_is_strictly_typed_against_the_installed_package(
 def test_the_distribution_with_the_names_of_the_zoo_is_one_of_its_own(
     installed: Path, tmp_path: Path
 ) -> None:
-    source = REPOSITORY / "compat" / "furiosa"
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, source)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, FURIOSA)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as opened:
         names = opened.namelist()
@@ -135,6 +137,67 @@ def test_the_distribution_with_the_names_of_the_zoo_is_one_of_its_own(
     assert "furiosa/__init__.py" not in names  # a namespace that others may share
     run(installed, "-m", "pip", "install", "--quiet", "--no-deps", wheel)
     assert "SSDResNet34" in run(installed.with_name("furiosa-models"), "list")
+
+
+def resolved(python: Path, repository: Path, *words: str) -> dict[str, tuple[str, str]]:
+    """Name -> (version, where from) of what ``pip install`` of these words would install.
+
+    From no index, so that what a distribution of this repository asks of another one has to be in
+    the repository; what both need from elsewhere is in ``python``'s environment.
+    """
+    options = ("--quiet", "--dry-run", "--no-index", "--no-build-isolation", "--report", "-")
+    said = run(python, "-m", "pip", "install", *options, *words, cwd=repository)
+    return {
+        one["metadata"]["name"]: (one["metadata"]["version"], one["download_info"]["url"])
+        for one in json.loads(said)["install"]
+    }
+
+
+def project_of(folder: Path) -> dict[str, Any]:
+    """The table ``project`` of a folder's ``pyproject.toml``."""
+    project: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+    return dict(project["project"])
+
+
+@pytest.mark.parametrize("extra", ["", "[serve]"])
+def test_the_documented_line_installs_both_distributions_of_this_tree(
+    extra: str, installed: Path
+) -> None:
+    lines = {
+        line
+        for page in ("docs/migration.md", "compat/furiosa/README.md")
+        for line in re.findall(
+            r"^ *pip install (.* \./compat/furiosa)\b", (REPOSITORY / page).read_text("utf-8"), re.M
+        )
+    }
+    (line,) = lines  # both say the same
+    assert resolved(installed, REPOSITORY, *f"{line}{extra}".split()) == {
+        "ssd-resnet34": (ssd_resnet34.__version__, REPOSITORY.as_uri()),
+        "ssd-resnet34-furiosa": (project_of(FURIOSA)["version"], FURIOSA.as_uri()),
+    }
+
+
+def test_two_distributions_that_do_not_belong_together_are_not_installed(
+    installed: Path, tmp_path: Path
+) -> None:
+    newer = tmp_path / "furiosa"
+    shutil.copytree(FURIOSA, newer)
+    project, (needed,) = newer / "pyproject.toml", project_of(FURIOSA)["dependencies"]
+    text = project.read_text("utf-8")
+    project.write_text(text.replace(f'"{needed}"', '"ssd-resnet34>=99"'), "utf-8")
+    with pytest.raises(AssertionError, match="ResolutionImpossible"):
+        resolved(installed, REPOSITORY, ".", str(newer))
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CHANGELOG.md", "docs/migration.md", "compat/furiosa/README.md"]
+)
+def test_the_pages_say_which_versions_belong_together(page: str) -> None:
+    project = project_of(FURIOSA)
+    (needed,) = project["dependencies"]
+    name, _, least = needed.partition(">=")
+    said = f"`{project['name']}` {project['version']} needs `{name}` {least} or newer"
+    assert said in " ".join((REPOSITORY / page).read_text("utf-8").split())
 
 
 @pytest.mark.proof
