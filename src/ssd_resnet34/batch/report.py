@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from .. import files
 from ..errors import ImageError
 from ..evaluation import page
 from ..evaluation.gallery import SIDE, Picture
@@ -143,7 +144,7 @@ def write(path: str | PathLike[str], findings: Findings, setting: Setting) -> No
         slow=findings.slow,
         samples=[_scene(row) for row in findings.samples],
     )
-    page.write(path, data)
+    files.write(path, data)
 
 
 @dataclass(frozen=True)

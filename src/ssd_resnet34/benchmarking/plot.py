@@ -3,11 +3,12 @@
 Drawn with Pillow, which is here anyway: a plotting library would be a dependency for one picture.
 """
 
+import io
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Final
 
-from ..files import replacing
+from .. import files
 from .runs import Run
 from .wording import figures
 
@@ -89,8 +90,9 @@ def save(
         UsageError, OutputError: ``path`` cannot be written.
     """
     picture = draw(runs, title, notes)
-    with replacing(path) as file:
-        picture.save(file, "PNG")
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    files.write(path, data.getbuffer())
 
 
 def _fitted(text: str, room: float, font: "Font") -> str:

@@ -1,6 +1,7 @@
 """``ssd-resnet34 info``: what runs here and why, or what an artifact says of itself."""
 
 import json
+import os
 import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -62,7 +63,7 @@ def machine() -> dict[str, Any]:
         "weights": [
             {
                 "name": name,
-                "present": store.path(name).is_file(),
+                "present": os.path.isfile(store.path(name)),
                 "mAP": [{"value": score.map, "by": score.by} for score in record.scores],
             }
             for name, record in RECORDS.items()

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from .. import files
 from ..benchmarking.wording import counted
 from ..evaluation import dataset as datasets
 from ..evaluation.dataset import Dataset, scored_categories, some
-from ..files import replacing
 from ..mlperf import gate, loadgen, logs, rounds, running, user_conf
 from ..mlperf.job import Job, Pulse, Ready
 from ..mlperf.rounds import Scenario
@@ -230,13 +230,12 @@ def _reported(
         verdict = gate.judge(out / loadgen.ACCURACY, whole, dataset, "category_id")
         for note in verdict.notes:
             complain(note, "note")
-        with replacing(out / running.ACCURACY_TEXT) as file:
-            file.write(gate.accuracy_text(verdict).encode())
+        files.write(out / running.ACCURACY_TEXT, gate.accuracy_text(verdict).encode())
     report = Report(job, dataset.path, finished, result, verdict)
     if report.rows:
         mlperf_report.save_plot(report, out / running.PLOT)
-    with replacing(out / running.RECORD) as file:
-        file.write((json.dumps(mlperf_report.describe(report), indent=2) + "\n").encode())
+    described = json.dumps(mlperf_report.describe(report), indent=2)
+    files.write(out / running.RECORD, f"{described}\n".encode())
     return report
 
 

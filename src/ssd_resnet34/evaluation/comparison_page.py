@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
+from .. import files
 from . import page
 from .comparing import Comparison, Difference, Finding, ImageDifferences
 from .dataset import Dataset
@@ -52,7 +53,7 @@ def write(
         rows=tally(comparison),
         pairs=[_pair(one, dataset, comparison, gallery) for one in comparison.images[:_IMAGES]],
     )
-    page.write(path, data)
+    files.write(path, data)
 
 
 def tally(comparison: Comparison) -> list[tuple[str, int, str]]:

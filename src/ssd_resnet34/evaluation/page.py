@@ -3,11 +3,9 @@
 import base64
 import hashlib
 from functools import cache
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import files
 from ..errors import MissingExtra
 from ..vision.images import printable
 from .coco import UNDEFINED
@@ -33,15 +31,6 @@ def render(template: str, *, folder: Path = PAGES, **values: Any) -> bytes:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
     page = _templates(folder).get_template(template)
     return page.render(style=style, style_hash=digest, **values).encode()
-
-
-def write(path: str | PathLike[str], data: bytes) -> None:
-    """Whole or not at all.
-
-    Raises:
-        UsageError, OutputError: ``path`` cannot be written.
-    """
-    files.write(path, data)
 
 
 @cache

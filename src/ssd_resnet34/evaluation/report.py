@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from .. import files
 from ..errors import UsageError
 from . import page
 from .bootstrap import CONFIDENCE, Interval
@@ -133,7 +134,7 @@ def write(
         best=scenes[0],
         worst=scenes[1],
     )
-    page.write(path, data)
+    files.write(path, data)
 
 
 @dataclass(frozen=True)

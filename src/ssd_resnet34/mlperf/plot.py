@@ -1,12 +1,13 @@
 """One picture: published results as dots on a logarithmic scale, and this run's among them."""
 
+import io
 import math
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Final
 
+from .. import files
 from ..benchmarking.wording import figures
-from ..files import replacing
 from .published import Kind, Row
 
 if TYPE_CHECKING:
@@ -104,5 +105,6 @@ def save(
         UsageError, OutputError: ``path`` cannot be written.
     """
     picture = draw(rows, ours, title, notes)
-    with replacing(path) as file:
-        picture.save(file, "PNG")
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    files.write(path, data.getbuffer())

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
-from ..files import replacing
+from .. import files
 from ..vision.images import DEFAULT_LIMITS
 from .limits import MEBI, ServerLimits, amount
 from .refusals import CODES
@@ -83,5 +83,4 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 if __name__ == "__main__":
     path = Path(sys.argv[1])
     page = into(path.read_text("utf-8"))
-    with replacing(path) as file:
-        file.write(page.encode())
+    files.write(path, page.encode())
