@@ -4,7 +4,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -77,13 +78,14 @@ def train(
             show_default=False,
         ),
     ],
-    format: Annotated[Format, typer.Option("--format", "-f", help="Of DATA.")],
+    format: Annotated[Format, typer.Option("--format", "-f", help="Form of DATA and --val.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="For all that is made.")],
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where DATA does not say it.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of DATA's images, where it does not say it."),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of DATA to train on; default: train.")
+        str | None, typer.Option(metavar="NAME", help="Part of DATA to train on; default: train.")
     ] = None,
     mix: Annotated[
         list[str] | None,
@@ -103,10 +105,15 @@ def train(
         Path | None,
         typer.Option(metavar="DATA", help="Scores each epoch; default: the split val of DATA."),
     ] = None,
-    val_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Those of --val.")] = None,
+    val_images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of --val's images; default: beside it, else --images."
+        ),
+    ] = None,
     val_split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Of --val, or of DATA; default: val."),
+        typer.Option(metavar="NAME", help="Part of --val, or of DATA, to score on; default: val."),
     ] = None,
     no_val: Annotated[
         bool, typer.Option("--no-val", help="No scores; the last epoch is kept.")
@@ -158,19 +165,16 @@ def train(
 
     Ctrl-C and SIGTERM end a run after a checkpoint; --resume goes on.
     """
-    try:
-        import torch
-
+    if no_val and (val is not None or val_split is not None):
+        raise UsageError("--no-val and --val exclude one another; choose one")
+    if val_images is not None and val is None:
+        raise UsageError("--val-images has no effect without --val; leave it out")
+    if plain and no_mirror:
+        raise UsageError("--no-mirror has no effect with --plain; leave it out")
+    with _extra():  # torch takes seconds: what can be refused without it is refused first
         from ..training.data.augmentation import Augmentation
-        from ..training.fitting import Recipe
-        from ..training.fitting import train as run
-        from ..training.trainer import keep_memory
-    except ImportError as error:
-        if error.name is None or error.name.startswith("ssd_resnet34"):
-            raise
-        raise MissingExtra(
-            f"training needs {error.name}: pip install 'ssd-resnet34[train]'"
-        ) from error
+        from ..training.fitting import folder
+        from ..training.fitting.recipe import Recipe
     first = os.environ.get("RANK", "0") == "0"  # of several processes, one speaks
     quiet = quiet or not first
     recipe = Recipe(
@@ -185,11 +189,12 @@ def train(
         compile=compiled,
     )
     augmentation = None if plain else Augmentation(mirror=0.0 if no_mirror else 0.5)
-    if plain and no_mirror:
-        raise UsageError("--no-mirror has no effect with --plain; leave it out")
-    learned, judged = _data(
-        data, format, images, split, mix or (), unknown, val, val_images, val_split, no_val
-    )
+    if not check:
+        folder.check(out, resume)
+    with _extra():
+        learned, judged = _data(
+            data, format, images, split, mix or (), unknown, val, val_images, val_split, no_val
+        )
     if check:
         _check(learned, judged, out, size, seed, augmentation, as_json, quiet)
         return
@@ -198,6 +203,12 @@ def train(
             complain(warning, "note")
         if judged is None and not no_val:
             complain("no --val, so no scores: the last epoch is kept", "note")
+    folder.check_init(init)
+    with _extra():
+        import torch
+
+        from ..training.fitting import train as run
+        from ..training.trainer import keep_memory
     keep_memory()
     if "RANK" not in os.environ:  # several processes share the cores as their launcher says
         torch.set_num_threads(available_threads())
@@ -227,6 +238,19 @@ def train(
         raise typer.Exit(SOME_REFUSED)
 
 
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Imports of the extra [train]; says what to install where it is not."""
+    try:
+        yield
+    except ImportError as error:
+        if error.name is None or error.name.startswith("ssd_resnet34"):
+            raise
+        raise MissingExtra(
+            f"training needs {error.name}: pip install 'ssd-resnet34[train]'"
+        ) from error
+
+
 def _data(
     data: Path,
     format: Format,
@@ -244,38 +268,47 @@ def _data(
     Raises:
         UsageError: a source is refused, or options contradict.
     """
+    from ..training.data.assembling import Names
     from ..training.data.mixing import mixed
     from ..training.data.reading import read
 
-    if no_val and (val is not None or val_split is not None):
-        raise UsageError("--no-val and --val exclude one another; choose one")
-    if val_images is not None and val is None:
-        raise UsageError("--val-images has no effect without --val; leave it out")
     labels: Any = ()
     if unknown is not None:
         words = [word for part in unknown.split(",") if (word := part.strip())]
         labels = "unlabelled" if words == ["unlabelled"] else words
-    own = read(data, format.value, images=images, split=split, unknown=labels)
+    names = Names("--images DIR", "--split", "--unknown unlabelled")
+    own = read(data, format.value, images=images, split=split, unknown=labels, names=names)
     learned = mixed([own, *map(_other, mix)]) if mix else own
     alone = format is Format.coco and os.path.isfile(data) and val_split is None
     if no_val or (val is None and alone):
         return learned, None
     where, folder = (data, images) if val is None else (val, val_images)
-    if val_split is None and not (format is Format.coco and os.path.isfile(where)):
+    if val_split is None and (format is not Format.coco or os.path.isdir(where)):
         val_split = "val"  # a COCO file is one split already
+    names = Names("--images DIR" if val is None else "--val-images DIR", "--val-split", None)
     try:
-        judged = read(where, format.value, images=folder, split=val_split, contract=own.contract)
+        judged = read(
+            where,
+            format.value,
+            images=folder,
+            split=val_split,
+            contract=own.contract,
+            also=() if images is None else [images],
+            names=names,
+        )
     except UsageError as error:
         if val is not None:
             raise
         raise UsageError(f"{error}. Or give --val DATA for the scores, or --no-val") from error
     if mix:  # the classes of all sources; what the others bring along is not labelled here
-        judged = replace(mixed([judged, replace(learned, samples=())]), warnings=judged.warnings)
+        everything = mixed([judged, replace(learned, samples=())])
+        judged = replace(everything, warnings=judged.warnings, category_ids=judged.category_ids)
     return learned, judged
 
 
 def _other(text: str) -> "DataSet":
     """A source as ``--mix`` names it."""
+    from ..training.data.assembling import Names
     from ..training.data.reading import read
 
     form, _, rest = text.partition(":")
@@ -285,7 +318,8 @@ def _other(text: str) -> "DataSet":
             f"--mix {text}: give FORMAT:DATA or FORMAT:DATA:IMAGES with the formats "
             f"{', '.join(Format)}"
         )
-    return read(path, Format(form).value, images=folder or None)
+    names = Names("--mix FORMAT:DATA:IMAGES", "another folder", 'unknown="unlabelled" in Python')
+    return read(path, Format(form).value, images=folder or None, names=names)
 
 
 def _check(
@@ -298,9 +332,12 @@ def _check(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Findings and drawings; exit code 1 where training would stop."""
+    """Findings and drawings; exit code 1 where training would stop, 3 where images are refused."""
     from ..files import told
-    from ..training.data.checking import LOOKED_AT, check, write_drawings
+
+    with _extra():
+        from ..training.data.checking import LOOKED_AT, check
+        from ..training.data.drawing import write_drawings
 
     counts = [len(one.samples) for one in (data, validation) if one is not None]
     total = sum(min(LOOKED_AT, count) for count in counts)
@@ -318,3 +355,5 @@ def _check(
             print(printable(line))
     if found.stops:
         raise typer.Exit(1)
+    if found.refused:
+        raise typer.Exit(SOME_REFUSED)

@@ -55,8 +55,9 @@ class Shown:
 
     def step(self, step: "Step") -> None:
         """A step was made."""
+        each = step.steps // step.epochs
         text = (
-            f"epoch {step.epoch}/{step.epochs} step {step.step}/{step.steps} "
+            f"epoch {step.epoch}/{step.epochs} step {step.step - (step.epoch - 1) * each}/{each} "
             f"loss {step.outcome.loss:.3f} rate {step.rate:.1e} {span(step.left)} left"
         )
         self._show(text, step.step, step.steps, always=step.step == step.steps)

@@ -4,20 +4,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from full_disk import full_disk
 from ssd_resnet34.errors import OutputError, TrainingError, UsageError
+from ssd_resnet34.training.data import drawing
 from ssd_resnet34.training.data.augmentation import Augmentation
-from ssd_resnet34.training.data.checking import check, drawn, same_files, write_drawings
+from ssd_resnet34.training.data.checking import check, same_files
+from ssd_resnet34.training.data.drawing import TILE, annotated, drawn, write_drawings
 from ssd_resnet34.training.data.example import DataSet
 from ssd_resnet34.training.data.loading import Examples
 from ssd_resnet34.training.data.reading import read
+from ssd_resnet34.vision.detections import Detections
 from ssd_resnet34.vision.draw import colour_of
-from ssd_resnet34.vision.images import decode
+from ssd_resnet34.vision.images import DEFAULT_LIMITS, decode
 from written_sets import Box, Picture, write_coco
 
 GOOD = (4, 4, 40, 40)
@@ -48,13 +53,15 @@ def test_a_clean_set_has_numbers_and_no_problem(tmp_path: Path) -> None:
     found = check(made(tmp_path, 20), progress=lambda: seen.append(1))
     assert found.problems == ()
     assert not found.stops
-    assert (found.images, found.background, found.looked_at) == (20, 0, 20)
+    assert (found.data.images, found.data.background, found.data.looked_at) == (20, 0, 20)
     assert len(seen) == 20
-    assert (found.boxes, found.ignored) == (60, 0)
-    assert found.classes == {"anvil": 20, "bell": 20, "cork": 20}
+    assert (found.data.boxes, found.data.ignored, found.refused) == (60, 0, 0)
+    assert found.data.classes == {"anvil": 20, "bell": 20, "cork": 20}
     lines = found.lines()
     assert lines[0] == "20 images (0 without a box), 60 boxes, 0 more ignored"
+    assert lines[1] == "20 images decoded"
     assert lines[2] == "3 classes: anvil 20, bell 20, cork 20"
+    assert lines[3:] == ["validation: none, so no scores"]
     assert json.loads(json.dumps(found.to_dict()))["classes"]["bell"] == 20
 
 
@@ -65,8 +72,9 @@ def test_ignored_objects_and_empty_images_are_counted_apart(tmp_path: Path) -> N
     document["annotations"][0]["iscrowd"] = 1
     file.write_text(json.dumps(document))
     found = check(read(tmp_path, "coco"))
-    assert (found.images, found.background, found.boxes, found.ignored) == (3, 1, 2, 1)
-    assert found.classes == {"anvil": 0, "bell": 1, "cork": 1}
+    counts = found.data
+    assert (counts.images, counts.background, counts.boxes, counts.ignored) == (3, 1, 2, 1)
+    assert counts.classes == {"anvil": 0, "bell": 1, "cork": 1}
     assert told(found.problems, "classes with fewer than 20 boxes", ": bell 1, cork 1")
 
 
@@ -82,8 +90,10 @@ def test_refused_images_are_named_by_their_code(tmp_path: Path) -> None:
     Image.new("RGB", (48, 64)).save(data.samples[2].path)
     found = check(data)
     assert not found.stops
-    assert told(found.problems, "1 of 40 images are refused as unreadable_file", "01.png")
-    assert told(found.problems, "1 of 40 images are refused as mismatched_size", "02.png")
+    assert told(found.problems, "1 of 40 images is refused as unreadable_file", "01.png")
+    assert told(found.problems, "1 of 40 images is refused as mismatched_size", "02.png")
+    assert found.refused == 2
+    assert "38 of 40 images decoded" in found.lines()
     for n in range(3, 6):
         data.samples[n].path.write_bytes(b"x")
     found = check(data)
@@ -97,7 +107,7 @@ def test_of_a_large_set_some_images_are_looked_at_and_that_is_said(tmp_path: Pat
     data.samples[0].path.unlink()
     data.samples[19].path.unlink()
     found = check(data, most=5)
-    assert found.looked_at == 5
+    assert found.data.looked_at == 5
     assert told(found.problems, "5 of 20 images were decoded, evenly spread")
     assert told(found.problems, "2 of 5 images are refused")  # from the first to the last
 
@@ -126,8 +136,31 @@ def test_problems_of_the_validation_are_told_as_its_own(tmp_path: Path) -> None:
     validation.samples[0].path.unlink()
     found = check(data, validation)
     assert told(found.problems, "validation: ", "reach over the border")
-    assert told(found.problems, "validation: ", "refused as unreadable_file")
+    assert told(found.problems, "validation: ", "refused as unreadable_file, which has no part")
     assert not found.stops
+
+
+def test_the_validation_is_counted_as_the_data_set_is(tmp_path: Path) -> None:
+    data = made(tmp_path, 20)
+    validation = made(tmp_path, 5, split="val", first=20)
+    validation.samples[0].path.unlink()
+    found = check(data, validation)
+    assert found.validation is not None
+    assert (found.validation.images, found.validation.boxes, found.refused) == (5, 15, 1)
+    lines = found.lines()
+    assert "validation: 5 images (0 without a box), 15 boxes, 0 more ignored" in lines
+    assert "validation: 4 of 5 images decoded" in lines
+    assert json.loads(json.dumps(found.to_dict()))["validation"]["classes"]["bell"] == 5
+
+
+def test_a_validation_without_one_readable_image_stops(tmp_path: Path) -> None:
+    data = made(tmp_path, 20)
+    validation = made(tmp_path, 2, split="val", first=20)
+    for sample in validation.samples:
+        sample.path.unlink()
+    found = check(data, validation)
+    assert found.stops
+    assert told(found.problems, "validation: not one image can be read")
 
 
 def test_a_validation_of_other_classes_cannot_be_used(tmp_path: Path) -> None:
@@ -164,10 +197,11 @@ def test_a_drawing_shows_each_example_with_its_boxes(tmp_path: Path) -> None:
     data = made(tmp_path, 3)
     examples = Examples(data, 200, augmentation=None)
     sheet = drawn([examples.example(0, n) for n in range(3)], data.contract, columns=2)
-    assert sheet.size == (400, 400)
+    assert sheet.size == (404, 404)  # four pixels between two
     pixels = np.asarray(sheet)
-    assert (pixels[200:, 200:] == 0).all()  # no fourth
-    for tile in (pixels[:200, :200], pixels[:200, 200:], pixels[200:, :200]):
+    assert (pixels[204:, 204:] == 255).all()  # no fourth
+    assert (pixels[200:204] == 255).all()
+    for tile in (pixels[:200, :200], pixels[:200, 204:], pixels[204:, :200]):
         for index in (1, 2, 3):
             assert (tile == colour_of(index)).all(axis=2).sum() > 100
     example = examples.example(0, 0)
@@ -179,9 +213,37 @@ def test_a_drawing_shows_each_example_with_its_boxes(tmp_path: Path) -> None:
 def test_drawings_are_files_of_augmented_examples(tmp_path: Path) -> None:
     data = made(tmp_path, 3)
     paths = write_drawings(data, tmp_path, size=96, sheets=2)
-    assert [path.name for path in paths] == ["batch-1.png", "batch-2.png"]
-    assert [decode(path).pixels.shape for path in paths] == [(192, 384, 3)] * 2
-    assert len({path.read_bytes() for path in paths}) == 2
+    assert [path.name for path in paths] == ["batch-1.png", "batch-2.png", "boxes.png"]
+    assert [decode(path).pixels.shape for path in paths[:2]] == [(196, 396, 3)] * 2
+    assert len({path.read_bytes() for path in paths}) == 3
+
+
+def test_boxes_are_drawn_on_the_pictures_as_they_are(tmp_path: Path) -> None:
+    data = made(tmp_path, 2)
+    pixels = np.asarray(annotated(data.samples, data.contract, DEFAULT_LIMITS))
+    assert pixels.shape == (TILE, 2 * TILE + 4, 3)
+    margin = (TILE - round(TILE * 48 / 64)) // 2
+    assert (pixels[: margin - 1] == 255).all()  # 4:3, not squashed
+    left, top, _, bottom = (data.samples[0].boxes[0] * TILE / 64).astype(int)
+    rows = pixels[margin + top + 40 : margin + bottom - 5, left - 3 : left + 4]
+    assert (rows == colour_of(1)).all(axis=2).any(axis=1).all()  # its left edge, in each row
+
+
+def test_an_ignored_box_is_drawn_by_its_class_and_called_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = made(tmp_path, 1)
+    (sample,) = data.samples
+    data = replace(data, samples=[replace(sample, ignored=np.array([False, True, False]))])
+    named: list[str] = []
+
+    def draw(image: NDArray[np.uint8], found: Detections, **_: Any) -> Image.Image:
+        named.extend(found.labels)
+        return Image.fromarray(image)
+
+    monkeypatch.setattr(drawing, "draw", draw)
+    write_drawings(data, tmp_path, size=96, sheets=1, augmentation=None)
+    assert set(named) == {"anvil", "bell (ignored)", "cork"}
 
 
 def test_drawings_pass_over_what_is_refused(tmp_path: Path) -> None:
@@ -189,7 +251,7 @@ def test_drawings_pass_over_what_is_refused(tmp_path: Path) -> None:
     data.samples[0].path.unlink()
     data.samples[1].path.unlink()
     still = Augmentation(distortion=0, zoom_out=0, crop=0, mirror=0)
-    assert len(write_drawings(data, tmp_path, size=96, sheets=1, augmentation=still)) == 1
+    assert len(write_drawings(data, tmp_path, size=96, sheets=1, augmentation=still)) == 2
     data.samples[2].path.unlink()
     with pytest.raises(TrainingError, match="3 of 3 images are refused"):
         write_drawings(data, tmp_path, size=96)
@@ -215,7 +277,7 @@ def test_real_cells_are_checked_and_drawn(shared: Path, tmp_path: Path) -> None:
         pytest.skip(f"no image data at {root}")
     data = read(root, "coco", split="test")
     found = check(data)
-    assert (found.images, found.looked_at, found.boxes) == (72, 72, 945)
+    assert (found.data.images, found.data.looked_at, found.data.boxes) == (72, 72, 945)
     assert found.problems == ()
-    (path,) = write_drawings(data, tmp_path, size=300, sheets=1)
-    assert decode(path).pixels.shape == (600, 1200, 3)
+    path, _ = write_drawings(data, tmp_path, size=300, sheets=1)
+    assert decode(path).pixels.shape == (604, 1212, 3)

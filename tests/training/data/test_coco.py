@@ -11,6 +11,7 @@ import pytest
 
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.errors import UsageError
+from ssd_resnet34.training.data.assembling import Names
 from ssd_resnet34.training.data.coco import read
 from written_sets import PICTURES, document, paint, write_coco
 
@@ -51,10 +52,10 @@ def test_boxes_that_are_none_are_left_out_and_named(tmp_path: Path) -> None:
     found = read(changed(tmp_path, change))
     assert [len(sample.boxes) for sample in found.samples] == [2, 1, 0]
     told = "\n".join(found.warnings)
-    assert "1 of 12 annotations have no box: left out" in told
+    assert "1 of 12 annotations has no box: left out" in told
     assert "7 of 11 boxes are not four finite numbers and are left out" in told
     assert "annotation 9000" in told
-    assert "1 of 11 boxes have no area" in told
+    assert "1 of 11 boxes has no area" in told
 
 
 def test_annotations_belong_to_their_image_in_any_order(tmp_path: Path) -> None:
@@ -155,9 +156,53 @@ def test_a_folder_without_any_of_the_images_is_refused(tmp_path: Path) -> None:
     file = changed(tmp_path, lambda _: None)
     other = tmp_path / "other"
     other.mkdir()
-    for images in (other, tmp_path / "nowhere"):
-        with pytest.raises(UsageError, match=r"none of its 3 images is in .*name the folder"):
-            read(file, images=images)
+    with pytest.raises(
+        UsageError, match=r"none of its 3 images \(a.jpg, …\) is in .*images=FOLDER"
+    ):
+        read(file, images=other)
+    with pytest.raises(UsageError, match="nowhere: no such folder; name the one with the images"):
+        read(file, images=tmp_path / "nowhere")
+
+
+def test_folders_that_were_tried_are_named_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(tmp_path, lambda _: None)
+    (tmp_path / "train").rename(tmp_path / "other")
+    monkeypatch.chdir(tmp_path / "annotations")
+    with pytest.raises(UsageError) as caught:
+        read("instances_train.json")
+    assert f"is in {tmp_path / 'train'} or {tmp_path / 'images' / 'train'}" in str(caught.value)
+
+
+def test_images_are_looked_for_elsewhere_where_the_usual_places_have_none(tmp_path: Path) -> None:
+    file = changed(tmp_path, lambda _: None)
+    other = tmp_path / "other"
+    paint(other)
+    assert read(file, also=[other]).samples[0].path.parent == tmp_path / "train"
+    (tmp_path / "train").rename(tmp_path / "gone")
+    assert read(file, also=[tmp_path, other]).samples[0].path.parent == other
+
+
+def test_ids_of_the_file_are_kept(tmp_path: Path) -> None:
+    def change(made: dict[str, Any]) -> None:
+        made["images"][0]["id"] = 70
+        for one in made["annotations"]:
+            if one["image_id"] == 1:
+                one["image_id"] = 70
+
+    found = read(changed(tmp_path, change))
+    assert [one.image_id for one in found.samples] == [70, 2, 3]
+    assert found.category_ids == {"anvil": 1, "bell": 2, "cork": 3}
+
+
+def test_messages_name_the_arguments_as_the_asker_calls_them(tmp_path: Path) -> None:
+    file = changed(tmp_path, lambda _: None)
+    names = Names("--val-images DIR", "--val-split", None)
+    with pytest.raises(UsageError, match=r"with --val-images DIR$"):
+        read(file, images=tmp_path / "nowhere", names=names)
+    with pytest.raises(UsageError, match=r"leave out --val-split \('val'\)"):
+        read(file, split="val", names=names)
 
 
 def test_some_missing_images_are_left_to_the_loader(tmp_path: Path) -> None:
@@ -168,7 +213,7 @@ def test_some_missing_images_are_left_to_the_loader(tmp_path: Path) -> None:
 
 def test_a_file_is_one_split_already(tmp_path: Path) -> None:
     file = changed(tmp_path, lambda _: None)
-    with pytest.raises(UsageError, match=r"is one split already.*split='val'"):
+    with pytest.raises(UsageError, match=r"is one split already.*split=NAME \('val'\)"):
         read(file, split="val")
 
 

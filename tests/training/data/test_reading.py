@@ -97,10 +97,10 @@ def test_boxes_without_a_place_are_left_out_and_those_over_the_border_cut(
     assert np.allclose(sample.boxes, wanted, atol=1e-4)
     told = "\n".join(found.warnings)
     for what in (
-        "1 of 5 boxes have no area and are left out",
-        "1 of 5 boxes lie wholly outside their image and are left out",
-        "1 of 5 boxes reach over the border of their image and are cut off there",
-        "1 of 3 classes have no box (bell)",
+        "1 of 5 boxes has no area and is left out",
+        "1 of 5 boxes lies wholly outside its image and is left out",
+        "1 of 5 boxes reaches over the border of its image and is cut off there",
+        "1 of 3 classes without any box (bell)",
     ):
         assert what in told
     assert len(found.warnings) == 4
@@ -144,7 +144,7 @@ def test_what_has_no_box_can_be_declared_unknown_as_a_whole(tmp_path: Path, form
     FORMS[form](tmp_path, PICTURES[1:])
     contract = Contract(tuple(Category(n, one) for n, one in enumerate(LABELS, 1)))
     silent = read(tmp_path, form, contract=contract)
-    assert "declare them unknown" in silent.warnings[0]
+    assert 'give unknown="unlabelled"' in silent.warnings[0]
     found = read(tmp_path, form, unknown="unlabelled", contract=contract)
     assert {sample.unknown for sample in found.samples} == {frozenset({1, 3})}
     assert found.warnings == ()

@@ -147,7 +147,7 @@ def test_a_corner_that_is_no_number_leaves_its_box_out(tmp_path: Path, value: st
     text = xml(PICTURES[0]).replace("<xmax>50", f"<xmax>{value}")
     found = read(with_xml(tmp_path, text))
     assert found.samples[0].indices.tolist() == [3]
-    assert "1 of 3 boxes are not four finite numbers" in found.warnings[0]
+    assert "1 of 3 boxes is not four finite numbers" in found.warnings[0]
     assert "a.xml, object 1" in found.warnings[0]
 
 

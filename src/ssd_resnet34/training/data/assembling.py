@@ -21,6 +21,22 @@ from .example import DataSet, Sample
 Unknown: TypeAlias = "Iterable[str] | Literal['unlabelled']"
 """Labels whose objects a source does not label; ``"unlabelled"``: all those without a box."""
 
+
+@dataclass(frozen=True)
+class Names:
+    """What messages call the arguments of a reader: as Python has them, or a command.
+
+    ``unlabelled`` declares all classes without a box unknown; None where that means nothing, as in
+    a validation set, whose scores are over the classes that it has.
+    """
+
+    images: str = "images=FOLDER"
+    split: str = "split=NAME"
+    unlabelled: str | None = 'unknown="unlabelled"'
+
+
+PYTHON: Final = Names()
+
 SLACK: Final = 1.0
 """Pixels that a box may reach over the border before it is spoken of: files round."""
 
@@ -84,7 +100,7 @@ def indices_of(name: str, labels: Iterable[str], contract: Contract) -> dict[str
     return index
 
 
-def assembled(found: Found, contract: Contract, unknown: Unknown) -> DataSet:
+def assembled(found: Found, contract: Contract, unknown: Unknown, names: Names = PYTHON) -> DataSet:
     """The data set, its boxes checked.
 
     Raises:
@@ -106,8 +122,13 @@ def assembled(found: Found, contract: Contract, unknown: Unknown) -> DataSet:
     silent = [label for label in unlabelled if label not in chosen]
     if silent:
         warnings.append(
-            f"{len(silent)} of {len(contract.labels)} classes have no box ({some(silent)}) and "
-            "count as absent from every image: declare them unknown where they are only unlabelled"
+            f"{len(silent)} of {len(contract.labels)} classes without any box ({some(silent)}): "
+            + (
+                "no part in the scores"
+                if names.unlabelled is None
+                else "taught as absent from every image; if they occur there without boxes, give "
+                f"{names.unlabelled}"
+            )
         )
     kept_order = np.flatnonzero(kept)[np.argsort(found.owners[kept], kind="stable")]
     ends = np.searchsorted(found.owners[kept_order], np.arange(len(found.paths) + 1)).tolist()
@@ -141,13 +162,25 @@ def _cleaned(found: Found) -> tuple[NDArray[np.float32], NDArray[np.bool_], list
         cut = kept & (np.abs(found.boxes - inside).max(axis=1, initial=0) > SLACK)
     total = len(found.boxes)
     warnings = [
-        f"{int(which.sum()):,} of {total:,} boxes {what} "
+        f"{int(which.sum()):,} of {total:,} boxes {one if which.sum() == 1 else many} "
         f"({some([found.place(n) for n in np.flatnonzero(which).tolist()])})"
-        for which, what in (
-            (~finite, "are not four finite numbers and are left out"),
-            (flat, "have no area and are left out"),
-            (outside, "lie wholly outside their image and are left out"),
-            (cut, "reach over the border of their image and are cut off there"),
+        for which, one, many in (
+            (
+                ~finite,
+                "is not four finite numbers and is left out",
+                "are not four finite numbers and are left out",
+            ),
+            (flat, "has no area and is left out", "have no area and are left out"),
+            (
+                outside,
+                "lies wholly outside its image and is left out",
+                "lie wholly outside their image and are left out",
+            ),
+            (
+                cut,
+                "reaches over the border of its image and is cut off there",
+                "reach over the border of their image and are cut off there",
+            ),
         )
         if which.any()
     ]

@@ -154,6 +154,7 @@ def _example(sample: Sample, image: Pixels, view: View) -> Example:
         inside[seen & ~learnt],
         sample.unknown,
         sample.path,
+        sample.indices[seen & ~learnt],
     )
 
 

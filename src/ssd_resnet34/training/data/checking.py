@@ -1,34 +1,24 @@
-"""What is wrong with a data set, said before any time is spent on it; and what augmentation makes
-of it, drawn."""
+"""What is wrong with a data set, said before any time is spent on it."""
 
 import hashlib
-import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-import cv2
 import numpy as np
 
-from ... import files
-from ...contract import INPUT_SIZE, Contract
+from ...contract import INPUT_SIZE
 from ...errors import ImageError, UsageError
 from ...evaluation.dataset import some
 from ...runtime.cpu import available_threads
-from ...vision.detections import Detections
-from ...vision.draw import draw
 from ...vision.images import DEFAULT_LIMITS, Limits
-from .augmentation import LEAST_SIDE, Augmentation
-from .example import DataSet, Example, Sample
-from .loading import REFUSED_SHARE, Examples, decoded
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as PILImage
+from .augmentation import LEAST_SIDE
+from .example import DataSet, Sample
+from .loading import REFUSED_SHARE, decoded
 
 LOOKED_AT: Final = 2000
 """Images that are decoded, evenly spread over a larger set: some ten seconds where they are
@@ -37,10 +27,38 @@ of COCO's size."""
 FEW: Final = 20
 """Boxes of a class below which it is named: too few to learn from, or to score by."""
 
-TILE: Final = 480
-"""Largest side of an example in a drawing, pixels."""
-
 _HEAD: Final = 4096
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is in a data set.
+
+    Attributes:
+        images: of the data set; ``background`` of them have no box, ``looked_at`` were to be
+            decoded, ``refused`` of those could not be.
+        boxes: that are taught; ``ignored`` ones are not, crowds and difficult ones.
+        classes: label -> boxes taught, in the order of the contract.
+    """
+
+    images: int
+    background: int
+    looked_at: int
+    refused: int
+    boxes: int
+    ignored: int
+    classes: dict[str, int]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        counts = [f"{label} {number:,}" for label, number in self.classes.items()]
+        decoded = f"{self.looked_at - self.refused:,} of {self.looked_at:,} images decoded"
+        return [
+            f"{self.images:,} images ({self.background:,} without a box), {self.boxes:,} boxes, "
+            f"{self.ignored:,} more ignored",
+            decoded if self.refused else f"{self.looked_at:,} images decoded",
+            f"{len(counts)} classes: {', '.join(counts)}",
+        ]
 
 
 @dataclass(frozen=True)
@@ -48,36 +66,35 @@ class Findings:
     """What :func:`check` found.
 
     Attributes:
-        images: of the data set; ``background`` of them have no box, ``looked_at`` were decoded.
-        boxes: that are taught; ``ignored`` ones are not, crowds and difficult ones.
-        classes: label -> boxes taught, in the order of the contract.
+        data: of the data set.
+        validation: of the validation set, None where there is none.
         problems: a sentence each, with what is done about it.
-        stops: training with this set would stop, or could not begin.
+        stops: training with these sets would stop, or could not begin.
     """
 
-    images: int
-    background: int
-    looked_at: int
-    boxes: int
-    ignored: int
-    classes: dict[str, int]
+    data: Counts
+    validation: Counts | None
     problems: tuple[str, ...]
     stops: bool
 
+    @property
+    def refused(self) -> int:
+        """Images of both sets that could not be decoded."""
+        return self.data.refused + (self.validation.refused if self.validation else 0)
+
     def lines(self) -> list[str]:
         """For people: the numbers, then the problems."""
-        counts = [f"{label} {number:,}" for label, number in self.classes.items()]
-        return [
-            f"{self.images:,} images ({self.background:,} without a box), {self.boxes:,} boxes, "
-            f"{self.ignored:,} more ignored",
-            f"{self.looked_at:,} images decoded",
-            f"{len(counts)} classes: {', '.join(counts)}",
-            *self.problems,
-        ]
+        judged = ["none, so no scores"] if self.validation is None else self.validation.lines()
+        return [*self.data.lines(), *(f"validation: {text}" for text in judged), *self.problems]
 
     def to_dict(self) -> dict[str, Any]:
-        """The attributes as JSON has them."""
-        return {**vars(self), "problems": list(self.problems)}
+        """The numbers of the data set, and ``validation``, ``problems``, ``stops``."""
+        return {
+            **vars(self.data),
+            "validation": None if self.validation is None else dict(vars(self.validation)),
+            "problems": list(self.problems),
+            "stops": self.stops,
+        }
 
 
 def check(
@@ -104,47 +121,60 @@ def check(
         if value < 1:
             raise UsageError(f"{name}: {value}; give at least 1")
     problems = list(data_set.warnings)
-    looked_at, damage, stops = _damage(data_set, most, limits, progress)
+    looked_at, refused, damage, stops = _damage(data_set, most, limits, progress)
     problems += damage
     problems += _small(data_set, size)
-    counts = _counts(data_set)
-    rare = [f"{label} {number}" for label, number in counts.items() if 0 < number < FEW]
+    counts = _counts(data_set, looked_at, refused)
+    judged: Counts | None = None
+    rare = [f"{label} {number}" for label, number in counts.classes.items() if 0 < number < FEW]
     if rare:
         problems.append(
             f"classes with fewer than {FEW} boxes, which are hardly learnt: {some(rare)}"
         )
     if validation is not None:
         problems += [f"validation: {text}" for text in validation.warnings]
-        _, damage, _ = _damage(validation, most, limits, progress)
+        looked_at, refused, damage, _ = _damage(
+            validation, most, limits, progress, "which has no part in the scores"
+        )
         problems += [f"validation: {text}" for text in damage]
+        judged = _counts(validation, looked_at, refused)
+        if refused == looked_at:
+            stops = True
+            problems.append("validation: not one image can be read, so there would be no scores")
         if validation.contract.labels != data_set.contract.labels:
             stops = True
             problems.append("validation: its classes are not those of the data set; give both one")
     problems += _twice(data_set, validation)
-    ignored = sum(int(sample.ignored.sum()) for sample in data_set.samples)
-    return Findings(
-        len(data_set.samples),
-        sum(len(sample.boxes) == 0 for sample in data_set.samples),
-        looked_at,
-        sum(counts.values()),
-        ignored,
-        counts,
-        tuple(problems),
-        stops,
-    )
+    return Findings(counts, judged, tuple(problems), stops)
 
 
-def _counts(data_set: DataSet) -> dict[str, int]:
+def _counts(data_set: DataSet, looked_at: int, refused: int) -> Counts:
     total = np.zeros(data_set.contract.num_classes, np.int64)
     for sample in data_set.samples:
         np.add.at(total, sample.indices[~sample.ignored], 1)
-    return dict(zip(data_set.contract.labels, total[1:].tolist(), strict=True))
+    classes = dict(zip(data_set.contract.labels, total[1:].tolist(), strict=True))
+    return Counts(
+        len(data_set.samples),
+        sum(len(sample.boxes) == 0 for sample in data_set.samples),
+        looked_at,
+        refused,
+        sum(classes.values()),
+        sum(int(sample.ignored.sum()) for sample in data_set.samples),
+        classes,
+    )
 
 
 def _damage(
-    data_set: DataSet, most: int, limits: Limits, progress: Callable[[], None]
-) -> tuple[int, list[str], bool]:
-    """Images decoded, sentences on those refused, and whether they are too many to train."""
+    data_set: DataSet,
+    most: int,
+    limits: Limits,
+    progress: Callable[[], None],
+    instead: str | None = None,
+) -> tuple[int, int, list[str], bool]:
+    """Images looked at and refused, sentences on these, and whether they are too many to train.
+
+    ``instead``: what becomes of a refused image; by default what training does.
+    """
     samples = data_set.samples
     numbers = np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).astype(int))
 
@@ -172,16 +202,16 @@ def _damage(
     for code, count in codes.most_common():
         named = some([str(sample.path) for sample, found in refused if found == code])
         sentences.append(
-            f"{count:,} of {len(numbers):,} images are refused as {code}, and the next one is "
-            f"shown instead: {named}"
+            f"{count:,} of {len(numbers):,} images {'is' if count == 1 else 'are'} refused as "
+            f"{code}, {instead or 'and the next one is shown instead'}: {named}"
         )
     stops = len(refused) > max(1, int(REFUSED_SHARE * len(numbers)))
-    if stops:
+    if stops and instead is None:
         sentences.append(
             f"{len(refused) / len(numbers):.0%} of the images are refused: training stops at "
             f"{REFUSED_SHARE:.0%}"
         )
-    return len(numbers), sentences, stops
+    return len(numbers), len(refused), sentences, stops
 
 
 def _small(data_set: DataSet, size: int) -> list[str]:
@@ -196,8 +226,9 @@ def _small(data_set: DataSet, size: int) -> list[str]:
     if not small:
         return []
     return [
-        f"{small:,} of {total:,} boxes are under {least:.3g} pixels of the input's {size} and are "
-        "ignored: cut the images into pieces, or train at a larger size"
+        f"{small:,} of {total:,} boxes {'is' if small == 1 else 'are'} under {least:.3g} pixels of "
+        f"the input's {size} and {'is' if small == 1 else 'are'} ignored: cut the images into "
+        "pieces, or train at a larger size"
     ]
 
 
@@ -264,71 +295,3 @@ def _beginning(path: Path) -> bytes:
 def _all(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
-
-
-# ---------------------------------------------------------------- drawings
-
-
-def drawn(examples: Sequence[Example], contract: Contract, columns: int = 4) -> "PILImage":
-    """Examples side by side as the network gets them, with their boxes; ignored regions are called
-    so. PIL mode RGB."""
-    from PIL import Image
-
-    tiles = [_tile(example, contract) for example in examples]
-    side = tiles[0].width
-    rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (min(columns, len(tiles)) * side, rows * side))
-    for n, tile in enumerate(tiles):
-        sheet.paste(tile, (n % columns * side, n // columns * side))
-    return sheet
-
-
-def _tile(example: Example, contract: Contract) -> "PILImage":
-    size = len(example.image)
-    side = min(size, TILE)
-    image = cv2.resize(example.image, (side, side), interpolation=cv2.INTER_AREA)
-    regions = len(example.ignored)
-    indices = [*example.indices.tolist(), *[contract.num_classes] * regions]
-    labels = [contract.labels[n - 1] for n in example.indices.tolist()]
-    found = Detections(
-        np.concatenate([example.boxes, example.ignored]),
-        np.ones(len(indices), np.float32),
-        np.array(indices, np.int64),
-        np.array(indices, np.int64),
-        (*labels, *["ignored"] * regions),
-        width=size,
-        height=size,
-    )
-    return draw(image, found, colour="bgr", show_scores=False)
-
-
-def write_drawings(
-    data_set: DataSet,
-    folder: str | PathLike[str],
-    *,
-    size: int,
-    sheets: int = 2,
-    seed: int = 0,
-    augmentation: Augmentation | None = Augmentation(),  # noqa: B008 - frozen
-    limits: Limits = DEFAULT_LIMITS,
-) -> list[Path]:
-    """``batch-1.png``, …: eight augmented examples each, spread over the data set.
-
-    Raises:
-        TrainingError: not one image can be read.
-        UsageError, OutputError: the folder cannot be written to.
-    """
-    examples = Examples(
-        data_set, size, seed=seed, augmentation=augmentation, limits=limits, refused_share=1
-    )
-    numbers = np.linspace(0, len(examples), 8 * sheets, endpoint=False).astype(int).tolist()
-    made = []
-    for sheet in range(sheets):
-        # An epoch each: a small set shows an image more than once, and never the same way.
-        batch = [examples.example(epoch, n) for epoch, n in enumerate(numbers[sheet::sheets])]
-        buffer = io.BytesIO()
-        drawn(batch, data_set.contract).save(buffer, "PNG")
-        path = Path(folder) / f"batch-{sheet + 1}.png"
-        files.write(path, buffer.getbuffer())
-        made.append(path)
-    return made

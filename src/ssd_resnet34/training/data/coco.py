@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -13,7 +14,7 @@ import numpy as np
 from ...contract import Category, Contract
 from ...errors import UsageError
 from ...evaluation.dataset import check_known, is_id, lists, some
-from .assembling import Found, Unknown, assembled, contract_of, indices_of
+from .assembling import PYTHON, Found, Names, Unknown, assembled, contract_of, indices_of
 from .example import DataSet
 from .sizes import MAX_SIDE
 
@@ -27,6 +28,8 @@ def read(
     split: str | None = None,
     unknown: Unknown = (),
     contract: Contract | None = None,
+    also: Sequence[str | PathLike[str]] = (),
+    names: Names = PYTHON,
 ) -> DataSet:
     """COCO annotations and where their images lie; no image is opened.
 
@@ -39,13 +42,16 @@ def read(
         split: of a folder, ``train`` by default.
         unknown: labels whose objects are not labelled here.
         contract: the classes, by default those of the file in the order of their ids.
+        also: folders to look for the images in where the layouts have none.
+        names: what messages call these arguments.
 
     Raises:
         UsageError: no such file or folder, not COCO annotations, ids that occur twice or are not
             listed, no image found, no box that can be learned.
     """
     with _no_collection():
-        return _read(_annotation_file(Path(path), split), images, unknown, contract)
+        file = _annotation_file(Path(path), split, names)
+        return _read(file, images, unknown, contract, also, names)
 
 
 def _read(
@@ -53,6 +59,8 @@ def _read(
     images: str | PathLike[str] | None,
     unknown: Unknown,
     contract: Contract | None,
+    also: Sequence[str | PathLike[str]],
+    names: Names,
 ) -> DataSet:
     name = fspath(file)
     entries, categories, annotations = lists(name)
@@ -83,8 +91,8 @@ def _read(
     boxes = np.array([_numbers(one["bbox"]) for one in boxed], np.float64).reshape(-1, 4)
     with np.errstate(invalid="ignore", over="ignore"):
         boxes[:, 2:] += boxes[:, :2]
-    folder = _image_folder(file, entries, images)
-    return assembled(
+    folder = _image_folder(file, entries, images, also, names)
+    made_set = assembled(
         Found(
             name,
             _paths(folder, [entry["file_name"] for entry in entries]),
@@ -98,7 +106,14 @@ def _read(
         ),
         made,
         unknown,
+        names,
     )
+    samples = [
+        replace(sample, image_id=entry["id"])
+        for sample, entry in zip(made_set.samples, entries, strict=True)
+    ]
+    ids = {one.label: one.category_id for one in listed}
+    return replace(made_set, samples=tuple(samples), category_ids=ids)
 
 
 @contextmanager
@@ -123,7 +138,10 @@ def _warnings(
     warnings = []
     if len(boxed) < len(annotations):
         count = len(annotations) - len(boxed)
-        warnings.append(f"{count:,} of {len(annotations):,} annotations have no box: left out")
+        warnings.append(
+            f"{count:,} of {len(annotations):,} annotations {'has' if count == 1 else 'have'} no "
+            "box: left out"
+        )
     ids = {one.label: one.category_id for one in contract.categories}
     if any(ids.get(one.label, one.category_id) != one.category_id for one in listed):
         warnings.append("its category ids are not the model's, which go by the names")
@@ -146,11 +164,12 @@ def _is_ignored(one: Mapping[str, Any]) -> bool:
     return bool(one.get("iscrowd") or one.get("ignore") or one.get("difficult"))
 
 
-def _annotation_file(path: Path, split: str | None) -> Path:
+def _annotation_file(path: Path, split: str | None, names: Names) -> Path:
     if not os.path.isdir(path):
         if split is not None and os.path.exists(path):  # of what is missing, reading it tells
             raise UsageError(
-                f"{path}: is one split already; name a folder, or leave out split={split!r}"
+                f"{path}: is one split already; name a folder, or leave out {names.split} "
+                f"({split!r})"
             )
         return path
     split = split or "train"
@@ -163,25 +182,34 @@ def _annotation_file(path: Path, split: str | None) -> Path:
             return file
     raise UsageError(
         f"{path}: neither {known[0].relative_to(path)} nor {known[1].relative_to(path)} is in it; "
-        "name the JSON file, and the folder of its images with images"
+        f"name the JSON file, and the folder of its images with {names.images}"
     )
 
 
 def _image_folder(
-    file: Path, entries: Sequence[Mapping[str, Any]], images: str | PathLike[str] | None
+    file: Path,
+    entries: Sequence[Mapping[str, Any]],
+    images: str | PathLike[str] | None,
+    also: Sequence[str | PathLike[str]],
+    names: Names,
 ) -> Path:
     """The folder that has an image of the file at all: a wrong one is refused at once."""
+    if images is not None and not os.path.isdir(images):
+        raise UsageError(
+            f"{fspath(images)}: no such folder; name the one with the images with {names.images}"
+        )
     split = file.stem.removeprefix("instances_")
-    base = file.parent.parent
-    usual = [base / split, base / "images" / split, base / "images", file.parent]
-    folders = [Path(images)] if images is not None else usual
+    own = Path(os.path.abspath(file)).parent  # absolute: of a name alone, too
+    base = own.parent
+    usual = [base / split, base / "images" / split, base / "images", own]
+    folders = [Path(images)] if images is not None else [*usual, *map(Path, also)]
     for folder in folders:
         if os.path.isdir(folder) and any(_inside(folder, entry["file_name"]) for entry in entries):
             return folder
+    tried = dict.fromkeys(os.path.abspath(folder) for folder in folders)
     raise UsageError(
-        f"{file}: none of its {len(entries):,} images is in "
-        f"{' or '.join(dict.fromkeys(map(fspath, folders)))}; name the folder that has them with "
-        "images"
+        f"{file}: none of its {len(entries):,} images ({entries[0]['file_name']}, …) is in "
+        f"{' or '.join(tried)}; name the folder that has them with {names.images}"
     )
 
 

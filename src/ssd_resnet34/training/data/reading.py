@@ -1,13 +1,13 @@
 """People's data sets, by the name of their form."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Final, Literal, get_args
 
 from ...contract import Contract
 from ...errors import UsageError
 from . import coco, voc, yolo
-from .assembling import Unknown
+from .assembling import PYTHON, Names, Unknown
 from .example import DataSet
 
 Format = Literal["coco", "voc", "yolo"]
@@ -27,6 +27,8 @@ def read(
     split: str | None = None,
     unknown: Unknown = (),
     contract: Contract | None = None,
+    also: Sequence[str | PathLike[str]] = (),
+    names: Names = PYTHON,
 ) -> DataSet:
     """A data set where it lies: annotations are read now, images when they are needed.
 
@@ -39,10 +41,15 @@ def read(
             not taught as background; ``"unlabelled"`` for all without any box.
         contract: the classes, for a validation set those of its training set; by default the
             source's own, and COCO's contract where its labels are exactly COCO's 80.
+        also: COCO: folders to look for the images in where the usual places have none.
+        names: what messages call these arguments.
 
     Raises:
         UsageError: an unknown format, or what the form's reader refuses.
     """
     if format not in _READERS:
         raise UsageError(f"format: {format!r} is unknown; give {' or '.join(get_args(Format))}")
-    return _READERS[format](path, images=images, split=split, unknown=unknown, contract=contract)
+    more = {"also": also} if format == "coco" else {}
+    return _READERS[format](
+        path, images=images, split=split, unknown=unknown, contract=contract, names=names, **more
+    )

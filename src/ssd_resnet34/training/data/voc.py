@@ -19,7 +19,7 @@ from ...contract import Category, Contract
 from ...errors import ImageError, UsageError
 from ...evaluation.dataset import some
 from ...vision.images import EXTENSIONS
-from .assembling import Found, Unknown, assembled, contract_of, indices_of
+from .assembling import PYTHON, Found, Names, Unknown, assembled, contract_of, indices_of
 from .example import DataSet
 from .sizes import MAX_SIDE, displayed_size
 
@@ -53,6 +53,7 @@ def read(
     split: str | None = None,
     unknown: Unknown = (),
     contract: Contract | None = None,
+    names: Names = PYTHON,
 ) -> DataSet:
     """A split of a folder in VOC's layout. Images are opened only where an XML has no size.
 
@@ -66,6 +67,7 @@ def read(
         unknown: labels whose objects are not labelled here.
         contract: the classes; by default the challenge's 20 where no other is found, else those
             found in this split, by name.
+        names: what messages call these arguments.
 
     Raises:
         UsageError: no such layout or split, an XML file that is missing, unsafe or damaged, no box
@@ -75,11 +77,13 @@ def read(
     split = split or "train"
     folder = Path(images) if images is not None else root / "JPEGImages"
     if not os.path.isdir(folder):
-        raise UsageError(f"{folder}: no such folder; name the one with the images with images")
-    names = _listed(root, split)
+        raise UsageError(
+            f"{folder}: no such folder; name the one with the images with {names.images}"
+        )
+    listed = _listed(root, split)
     paths: list[Path] = []
     sizes, rows, warnings = [], [], []
-    for name in names:
+    for name in listed:
         file = root / "Annotations" / f"{name}.xml"
         annotation = _annotation(file)
         image = _image(folder, name, annotation.file_name)
@@ -111,6 +115,7 @@ def read(
         ),
         made,
         unknown,
+        names,
     )
 
 

@@ -18,7 +18,7 @@ import yaml
 from ...contract import Category, Contract
 from ...errors import ImageError, UsageError
 from ...evaluation.dataset import is_id, some
-from .assembling import Found, Unknown, assembled, contract_of, indices_of
+from .assembling import PYTHON, Found, Names, Unknown, assembled, contract_of, indices_of
 from .example import DataSet
 from .sizes import displayed_size, images_in
 
@@ -36,6 +36,7 @@ def read(
     split: str | None = None,
     unknown: Unknown = (),
     contract: Contract | None = None,
+    names: Names = PYTHON,
 ) -> DataSet:
     """A split of a data set in YOLO's form. Of each image the header is read, for its size.
 
@@ -49,13 +50,14 @@ def read(
         split: ``train``, ``val`` or another name in ``data.yaml``, ``train`` by default.
         unknown: labels whose objects are not labelled here.
         contract: the classes, by default ``names`` in their order.
+        names: what messages call these arguments.
 
     Raises:
         UsageError: no ``data.yaml`` of this kind, no such split or image, a damaged label file, a
             class without a name, no box that can be learned.
     """
     if images is not None:
-        raise UsageError("images: data.yaml says where the images are; leave it out")
+        raise UsageError(f"data.yaml says where the images are; leave out {names.images}")
     file = Path(path)
     if os.path.isdir(file):
         file = next(
@@ -102,6 +104,7 @@ def read(
         ),
         made,
         unknown,
+        names,
     )
 
 
@@ -219,9 +222,9 @@ def _rows(file: Path, classes: int) -> list[tuple[int, int, tuple[float, ...]]]:
         elif len(values) >= 6 and len(values) % 2 == 0:
             xs, ys = values[::2], values[1::2]
             box = (min(xs), min(ys), max(xs), max(ys))
+            if not all(map(math.isfinite, values)):  # min and max pass over a NaN
+                box = (math.nan,) * 4
         else:
             raise UsageError(f"{file}, line {line}: {len(fields)} numbers; {mend}")
         rows.append((line, int(number), box))
-            if not all(map(math.isfinite, values)):  # min and max pass over a NaN
-                box = (math.nan,) * 4
     return rows

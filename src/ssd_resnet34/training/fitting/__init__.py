@@ -9,7 +9,20 @@
     trained = train(data, "out", recipe=Recipe(epochs=20))
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .recipe import Recipe
-from .running import Trained, train
+
+if TYPE_CHECKING:
+    from .running import Trained, train
 
 __all__ = ["Recipe", "Trained", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs torch, when it is asked for: loading that takes seconds."""
+    if name in __all__:
+        from . import running
+
+        return getattr(running, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

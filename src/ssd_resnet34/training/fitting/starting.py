@@ -1,11 +1,10 @@
 """Where a run starts: the weights it takes over, and the classes it takes over from them."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +17,8 @@ from ...network.module import SSDResNet34Module
 from ...weights import readers, store
 from ...weights.records import RECORDS
 from ..trainer import initialise
+from .folder import NOTHING, check_init
 from .unfolding import unfolded
-
-NOTHING: Final = "none"
 
 State = Mapping[str, NDArray[Any]]
 
@@ -94,9 +92,8 @@ def _read(init: str | PathLike[str]) -> tuple[State, Contract]:
     if name in RECORDS:
         path = store.fetch(name)
     else:
+        check_init(init)
         path = Path(init)
-        if not os.path.exists(path) and not path.suffix and len(path.parts) == 1:
-            store.record(name)  # raises: names the nearest record
     found = readers.read(path)
     if found.contract.lineage != "pytorch":
         raise WeightsError(
