@@ -49,7 +49,7 @@ def run(
     torch.set_num_threads(1)  # sums in one order
     out.mkdir(exist_ok=True)
 
-    def keep(state: Mapping[str, Tensor]) -> None:
+    def keep(state: Mapping[str, Tensor], epoch: int, score: Score | None) -> None:
         torch.save(dict(state), out / KEPT)
 
     job = Job(

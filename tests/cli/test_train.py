@@ -76,6 +76,7 @@ def test_a_run_leaves_weights_of_ones_own_classes_a_report_and_logs(
         "model.safetensors",
         "report.html",
         "tensorboard",
+        "validation.json",
         "validation.csv",
     }
     for path in (found["weights"], found["graph"]):
@@ -84,7 +85,13 @@ def test_a_run_leaves_weights_of_ones_own_classes_a_report_and_logs(
         assert [one.category_id for one in contract.categories] == [4, 9]
     assert "epoch 1/1 step 1/1 loss" in result.err
     assert "validation: epoch 1: AP" in result.err
-    assert "385×385" in found["notes"][0]
+    assert "trained and scored at 385×385" in found["notes"][0]
+    assert f"--init {out / 'model.safetensors'} --size 1200" in found["notes"][0]
+    rows = json.loads((out / "detections.json").read_text())
+    assert {row["image_id"] for row in rows} == {0, 1}
+    judged = run("eval", cells, "--predictions", out / "detections.json", "--json")
+    assert judged.code == 0, judged.err
+    assert json.loads(judged.out)["numbers"]["AP50"] == pytest.approx(found["numbers"]["AP50"])
 
     again = run(*options(cells, out, *QUICK, *validation))
     assert again.code == 2
@@ -95,7 +102,13 @@ def test_a_run_leaves_weights_of_ones_own_classes_a_report_and_logs(
     plain = run(*options(cells, out, *QUICK, *validation, "--plain", "--resume"))
     assert plain.code == 2
     assert "run with other images, boxes or augmentation" in plain.err
+    before = {path: path.stat().st_mtime_ns for path in (out / "model.onnx", out / "report.html")}
+    done = run(*options(cells, out, *QUICK, *validation, "--resume"))
+    assert "this run is finished; nothing left to do" in done.err
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    (out / "report.html").unlink()
     done = run(*options(cells, out, *QUICK, *validation, "--resume", "--quiet"))
+    assert (out / "report.html").exists()
     assert done.code == 0
     assert done.err == ""
     assert "best epoch 1 of 1: AP" in done.out
@@ -112,6 +125,33 @@ def test_check_reports_and_draws_and_trains_nothing(run: Run, cells: Path, tmp_p
     assert {path.suffix for path in out.iterdir()} == {".png"}
     people = run(*options(cells, out, "--size", SIDE, "--check", "--no-val"))
     assert "2 images (0 without a box), 4 boxes" in people.out
+    assert "validation: none" in people.out
+
+
+def test_one_folder_of_images_serves_both_annotation_files(
+    run: Run, cells: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes").mkdir()
+    val = tmp_path / "notes" / "val.json"
+    val.write_bytes(cells.read_bytes())
+    result = run(*options(cells, tmp_path / "out", "--size", SIDE, "--val", val, "--check"))
+    assert result.code == 0, result.err
+    assert "validation: 2 images (0 without a box), 4 boxes, 0 more ignored" in result.out
+
+
+def test_a_check_with_a_refused_image_ends_with_3(run: Run, cells: Path, tmp_path: Path) -> None:
+    (cells.parent / "pictures" / "0.png").write_bytes(b"\x89PNG")
+    result = run(*options(cells, tmp_path / "out", "--size", SIDE, "--no-val", "--check"))
+    assert result.code == 3
+    assert "1 of 2 images decoded" in result.out
+
+
+def test_a_validation_of_other_classes_is_refused(run: Run, cells: Path, tmp_path: Path) -> None:
+    val = tmp_path / "val.json"
+    val.write_text(cells.read_text().replace("square", "rhomb"))
+    result = run(*options(cells, tmp_path / "out", "--val", val, "--check"))
+    assert result.code == 2
+    assert "rhomb is no class of the model" in result.err
 
 
 def test_a_check_that_finds_nothing_but_damage_fails(run: Run, cells: Path, tmp_path: Path) -> None:
@@ -170,6 +210,12 @@ def test_a_signal_ends_the_command_after_a_checkpoint_and_resume_goes_on(
         (("--val", "nothing.json"), "nothing.json: cannot be read (No such file or directory)"),
         (("--val", "n" * 300), f"{'n' * 300}: cannot be read"),
         (("--val-images", "x"), "--val-images has no effect without --val"),
+        (("--val", "none.json"), "none.json: cannot be read"),
+        (
+            ("--images", "x", "--no-val"),
+            "x: no such folder; name the one with the images with --im",
+        ),
+        (("--resume", "--no-val"), "no checkpoint to resume; leave --resume out"),
         (("--plain", "--no-mirror", "--no-val"), "--no-mirror has no effect with --plain"),
         (("--no-val", "--mix", "x"), "--mix x: give FORMAT:DATA"),
         (("--no-val", "--mix", "tfrecord:x"), "--mix tfrecord:x: give FORMAT:DATA"),
@@ -185,9 +231,57 @@ def test_options_that_cannot_be_are_refused_before_anything_is_made(
     assert not (tmp_path / "out" / "checkpoint.pt").exists()
 
 
+def test_a_missing_folder_of_the_validation_is_named_by_its_option(
+    run: Run, cells: Path, tmp_path: Path
+) -> None:
+    result = run(*options(cells, tmp_path / "out", "--val", cells, "--val-images", "nowhere"))
+    assert result.code == 2
+    assert "nowhere: no such folder; name the one with the images with --val-images" in result.err
+
+
+WITHOUT_TORCH = """
+import sys
+
+sys.modules["torch"] = None
+from ssd_resnet34.cli.main import main
+
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--size", "300"), "size: 300 is out of range"),
+        (("--val", "x"), "--no-val and --val exclude one another"),
+        (("--images", "nowhere"), "nowhere: no such folder"),
+        (("--out", "used"), "used: holds a training run already"),
+        (("--init", "imbedded"), "did you mean 'embedded'"),
+        (("--init", "none.pth"), "none.pth: no such file"),
+        ((), "training needs torch: pip install"),  # the control: none of them loads it
+    ],
+)
+def test_what_can_be_refused_without_torch_is_refused_before_it_is_loaded(
+    cells: Path, tmp_path: Path, more: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "checkpoint.pt").touch()
+    words = map(str, options(cells, tmp_path / "out", "--no-val", *more))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode in (1, 2)
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
 def test_wrong_weights_are_named(run: Run, cells: Path, tmp_path: Path) -> None:
     result = run(*options(cells, tmp_path / "out", *QUICK, "--no-val", "--init", "imbedded"))
-    assert result.code == 1
+    assert result.code == 2
     assert "did you mean 'embedded'" in result.err
 
 

@@ -1,5 +1,6 @@
 """The recipe's ranges, the schedule, the average, priors of other sizes, what is written down."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,19 +11,21 @@ import pytest
 import torch
 from torch import nn
 
+from ssd_resnet34 import artifact
 from ssd_resnet34.contract import INPUT_SIZE, LEVELS, Category, Contract
 from ssd_resnet34.errors import OutputError, UsageError, WeightsError
 from ssd_resnet34.network.module import SSDResNet34Module
 from ssd_resnet34.training.data.example import DataSet, Example, Sample
 from ssd_resnet34.training.fitting import journal
 from ssd_resnet34.training.fitting.average import Average
-from ssd_resnet34.training.fitting.output import write_weights
+from ssd_resnet34.training.fitting.output import write_graph, write_weights
 from ssd_resnet34.training.fitting.placing import fraction_priors, priors_for, target_of
 from ssd_resnet34.training.fitting.recipe import Recipe
 from ssd_resnet34.training.fitting.running import digest
 from ssd_resnet34.training.fitting.schedule import rate_at
-from ssd_resnet34.training.fitting.validation import folder_of, scored, truth_of
+from ssd_resnet34.training.fitting.validation import by_file, folder_of, scored, truth_of
 from ssd_resnet34.vision.priors import priors
+from ssd_resnet34.weights import readers
 from tiny_detector import TinyDetector
 
 TWO = Contract((Category(5, "cat"), Category(9, "dog")))
@@ -204,6 +207,38 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"NaN or infinity in conf\.0\.bias"):
         write_weights(state, TWO, path)
     assert path.read_bytes() == good
+
+
+def test_equal_weights_are_equal_bytes_and_tell_how_they_were_trained(tmp_path: Path) -> None:
+    state = SSDResNet34Module(3).state_dict()
+    facts = {"size": 600, "init": "embedded", "epochs": 3, "epoch": 2, "AP": 0.5}
+    paths = [tmp_path / f"{n}.safetensors" for n in range(4)]
+    for path in paths:
+        write_weights(state, TWO, path, facts)
+    assert len({path.read_bytes() for path in paths}) == 1
+    text = readers.read_safetensors(paths[0].read_bytes(), "a")[1]["ssd_resnet34.training"]
+    assert json.loads(text) == facts
+    write_graph(paths[0], tmp_path / "model.onnx")
+    kept = artifact.metadata((tmp_path / "model.onnx").read_bytes())
+    assert json.loads(kept["training"]) == facts
+    found = readers.read(paths[0])
+    assert found.contract == TWO
+    assert found.state is not None
+    for key, value in state.items():
+        assert np.array_equal(found.state[key], value.numpy())
+
+
+def test_results_go_by_the_ids_of_the_annotation_file() -> None:
+    samples = tuple(replace(sample(), image_id=key) for key in (70, 5))
+    first, second = TWO.categories
+    rows = [
+        {"image_id": 2, "category_id": first.category_id, "bbox": [0, 0, 1, 1], "score": 0.5},
+        {"image_id": 1, "category_id": second.category_id, "bbox": [0, 0, 1, 1], "score": 0.4},
+    ]
+    found = by_file(DataSet(TWO, samples, (), {first.label: 31}), rows)
+    assert [(row["image_id"], row["category_id"]) for row in found] == [(5, 31)]
+    plain = by_file(DataSet(TWO, (sample(), sample())), rows)
+    assert plain == rows
 
 
 # ---------------------------------------------------------------- journal

@@ -18,7 +18,7 @@ from ssd_resnet34.training.fitting import state as states
 from ssd_resnet34.training.fitting.journal import STEPS, read
 from ssd_resnet34.training.fitting.loading import Order, Share, share_of
 from ssd_resnet34.training.fitting.loop import CHECKPOINT
-from ssd_resnet34.training.fitting.running import DETECTIONS
+from ssd_resnet34.training.fitting.running import VALIDATION
 from tiny_training import run
 
 PROCESSES = 2
@@ -83,7 +83,7 @@ def test_two_processes_that_share_a_validation_all_learn_its_numbers(tmp_path: P
     for process in range(PROCESSES):
         found = json.loads((tmp_path / "two" / f"numbers-{process}.json").read_text())
         assert found == pytest.approx(wanted)
-    one, two = (json.loads((tmp_path / name / DETECTIONS).read_text()) for name in ("one", "two"))
+    one, two = (json.loads((tmp_path / name / VALIDATION).read_text()) for name in ("one", "two"))
     assert one["images"] == two["images"] == [0, 1, 2, 3]
     assert len(one["refused"]) == len(two["refused"]) == 1
     assert len(one["results"]) > 0

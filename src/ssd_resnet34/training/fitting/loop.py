@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from ...contract import INPUT_SIZE, Contract
 from ...errors import TrainingError
 from . import state as states
+from .folder import CHECKPOINT as CHECKPOINT
 from .journal import Journal
 from .loading import Examples, Micro, Order, Share, micros, share_of
 from .recipe import Recipe
@@ -21,8 +22,6 @@ from .stopping import stops
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-CHECKPOINT: Final = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,8 @@ class Job:
         data: a digest of what ``examples`` are of.
         known: whether the module has initial weights.
         validate: scores the averaged weights after each epoch.
-        keep: writes the averaged weights of the best epoch; without validation, of each.
+        keep: writes the averaged weights of the best epoch, told its number and score; without
+            validation, of each.
         workers: processes that prepare images.
         feed: wraps the stream of micro-batches, to watch it.
     """
@@ -91,7 +91,7 @@ class Job:
     out: Path
     known: bool
     validate: Validate
-    keep: Callable[[Mapping[str, Tensor]], None]
+    keep: Callable[[Mapping[str, Tensor], int, "Score | None"], None]
     workers: int = 0
     feed: Callable[[Iterator[Micro]], Iterator[Micro]] = lambda micros: micros
 
@@ -234,7 +234,7 @@ class _Run:
             if self.main:
                 if score is not None:
                     score.keep()
-                self.job.keep(self.stepper.average.state)
+                self.job.keep(self.stepper.average.state, epoch, score)
             best = -1.0 if score is None else score.value
             self.progress = replace(self.progress, best=best, best_epoch=epoch)
         self.progress = replace(self.progress, validated=epoch)

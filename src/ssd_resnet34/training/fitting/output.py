@@ -1,5 +1,6 @@
 """What a run leaves behind: weights that every command takes for ``--weights``."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,14 +16,29 @@ from ...weights import readers
 WEIGHTS: Final = "model.safetensors"
 GRAPH: Final = "model.onnx"
 
+TRAINING: Final = "training"
+"""Metadata of both, after the package's prefix: JSON with ``size`` (the input's side that the model
+was trained and scored at), ``init``, ``epochs``, ``epoch`` (the one kept) and ``AP``. No date: two
+equal runs give equal files."""
+
 
 def arrays_of(state: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
     """A module's state dict as numpy arrays."""
     return {key: value.detach().cpu().contiguous().numpy() for key, value in state.items()}
 
 
-def write_weights(state: Mapping[str, Tensor], contract: Contract, path: Path) -> None:
+def write_weights(
+    state: Mapping[str, Tensor],
+    contract: Contract,
+    path: Path,
+    training: Mapping[str, Any] | None = None,
+) -> None:
     """The 218 keys as float32 safetensors, with the contract in its metadata.
+
+    The same arguments give the same bytes.
+
+    Args:
+        training: facts of the run, plain values, for the metadata.
 
     Raises:
         WeightsError: NaN or infinity in the weights.
@@ -33,16 +49,34 @@ def write_weights(state: Mapping[str, Tensor], contract: Contract, path: Path) -
     arrays = arrays_of(state)
     check_state(arrays, contract.num_classes, str(path))
     entries = {readers.CONTRACT_KEY: contract.to_json(), "format": "np"}
-    files.write(path, save(arrays, entries))
+    if training is not None:
+        entries[f"{artifact.NAMESPACE}{TRAINING}"] = json.dumps(training, sort_keys=True)
+    files.write(path, _ordered(save(arrays, entries)))
+
+
+def _ordered(data: bytes) -> bytes:
+    """A safetensors file with its metadata in order, which its writer leaves to chance."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    entries = header.pop("__metadata__")
+    header = {"__metadata__": dict(sorted(entries.items())), **header}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def write_graph(weights: Path, path: Path) -> None:
-    """The fp32 ONNX of a safetensors file that :func:`write_weights` wrote.
+    """The fp32 ONNX of a safetensors file that :func:`write_weights` wrote, with its metadata.
 
     Raises:
         WeightsError: the file is not whole.
         UsageError, OutputError: ``path`` cannot be written; what was there stays.
     """
-    found = readers.read(weights)
+    data, name = readers.bytes_of(weights)
+    found = readers.read(data, name=name)
     assert found.state is not None  # a safetensors file
-    files.write(path, artifact.serialize(build(found.state, found.contract)))
+    model = build(found.state, found.contract)
+    training = readers.read_safetensors(data, name)[1].get(f"{artifact.NAMESPACE}{TRAINING}")
+    if training is not None:
+        artifact.embed(model, found.contract, {TRAINING: training})
+    files.write(path, artifact.serialize(model))

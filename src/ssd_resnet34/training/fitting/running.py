@@ -20,17 +20,22 @@ from ..data.augmentation import Augmentation
 from ..data.example import DataSet
 from ..data.loading import Examples, Feed, Refused
 from . import output, reporting
+from .folder import check as check_folder
 from .loading import Micro
-from .loop import CHECKPOINT, Job, Score, Watch, fit
+from .loop import Job, Score, Step, Watch, fit
 from .recipe import Recipe
 from .starting import begin
-from .validation import NUMBERS, folder_of, scored, validate
+from .validation import NUMBERS, by_file, folder_of, scored, validate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 DETECTIONS: Final = "detections.json"
-"""COCO results of the best epoch; an image's id is its number in the validation set, from 1."""
+"""COCO results of the best epoch, by the ids of the validation's COCO file."""
+
+VALIDATION: Final = "validation.json"
+"""The same by the numbers of the images from 1, which images those are, and what was refused: what
+the report is made of."""
 
 REPORT: Final = "report.html"
 
@@ -86,8 +91,9 @@ def train(
     """Train a detector of ``data``'s classes.
 
     ``out`` receives ``model.safetensors`` (the best epoch so far), ``checkpoint.pt`` (for
-    ``resume``), ``log.csv``, ``validation.csv``, ``tensorboard/`` and, at the end, ``model.onnx``
-    and ``report.html``. Under ``torchrun`` or ``accelerate launch`` the processes share each batch.
+    ``resume``), ``log.csv``, ``validation.csv``, ``tensorboard/``, ``detections.json`` and, at the
+    end, ``model.onnx`` and ``report.html``. Under ``torchrun`` or ``accelerate launch`` the
+    processes share each batch.
 
     Args:
         data: what to train on; see :func:`..data.reading.read`.
@@ -129,6 +135,16 @@ def train(
             return None
         return score_of(module, seen, priors, recipe.size, folder, accelerator, on_image)
 
+    def keep(state: Mapping[str, Tensor], epoch: int, score: Score | None) -> None:
+        training = {
+            "size": recipe.size,
+            "init": Path(init).name,  # not where it lies on this machine
+            "epochs": recipe.epochs,
+            "epoch": epoch,
+            "AP": None if score is None else round(score.value, 4),
+        }
+        output.write_weights(state, start.contract, folder / output.WEIGHTS, training)
+
     job = Job(
         module=start.module,
         contract=start.contract,
@@ -140,22 +156,33 @@ def train(
         out=folder,
         known=start.known,
         validate=judge,
-        keep=lambda state: output.write_weights(state, start.contract, folder / output.WEIGHTS),
+        keep=keep,
         workers=workers,
         feed=feed,
     )
-    progress = fit(job, accelerator, resume=resume, watch=watch)
+    made: list[int] = []
+
+    def on_step(step: Step) -> None:
+        made.append(step.step)
+        watch.step(step)
+
+    progress = fit(job, accelerator, resume=resume, watch=replace(watch, step=on_step))
     weights, graph = folder / output.WEIGHTS, folder / output.GRAPH
     report: Path | None = None
     numbers: Mapping[str, float] = {}
-    notes = _notes(data, examples, recipe)
+    notes = _notes(data, examples, recipe, weights, seen is not None)
     if accelerator.is_main_process:
-        output.write_graph(weights, graph)
-        if seen is not None:
-            kept = json.loads((folder / DETECTIONS).read_bytes())
-            report = folder / REPORT
+        report = None if seen is None else folder / REPORT
+        complete = not made and all(_newer(one, weights) for one in (graph, report) if one)
+        if complete:
+            say(f"{folder}: this run is finished; nothing left to do")
+        else:
+            output.write_graph(weights, graph)
+        if seen is not None and report is not None:
+            kept = json.loads((folder / VALIDATION).read_bytes())
             best = scored(seen, kept["results"], kept["images"])
             numbers = dict(best.numbers)
+        if seen is not None and report is not None and not complete:
             facts = {
                 "initial weights": str(init),
                 "best epoch": f"{progress.best_epoch} of {recipe.epochs}",
@@ -230,13 +257,9 @@ def _check(data: DataSet, validation: DataSet | None) -> None:
 
 
 def _prepare(out: Path, resume: bool) -> None:
+    check_folder(out, resume)
     with told(str(out), UsageError):
         out.mkdir(parents=True, exist_ok=True)
-    if not resume and (out / CHECKPOINT).exists():
-        raise UsageError(
-            f"{out}: holds a training run already; go on with it by --resume, or name another "
-            "folder"
-        )
 
 
 def score_of(
@@ -269,19 +292,27 @@ def score_of(
     kept = {"images": images, "results": results, "refused": refused}
 
     def keep() -> None:
-        files.write(out / DETECTIONS, json.dumps(kept).encode())
+        files.write(out / VALIDATION, json.dumps(kept).encode())
+        files.write(out / DETECTIONS, json.dumps(by_file(data, results)).encode())
 
     return Score(max(numbers["AP"], 0.0), numbers, keep)
 
 
-def _notes(data: DataSet, examples: Examples, recipe: Recipe) -> Sequence[str]:
+def _newer(path: Path, weights: Path) -> bool:
+    """Whether ``path`` was written after ``weights``: a run that was ended in between lacks it."""
+    return path.is_file() and path.stat().st_mtime_ns >= weights.stat().st_mtime_ns
+
+
+def _notes(
+    data: DataSet, examples: Examples, recipe: Recipe, weights: Path, scores: bool
+) -> Sequence[str]:
     notes = [*data.warnings]
     if examples.refused:
         notes.append(f"{len(examples.refused)} training images were refused and never shown")
     if recipe.size < 1200:
         notes.append(
-            f"trained and scored at {recipe.size}×{recipe.size}; every command runs the network at "
-            "1200×1200, where it is worse until it is trained on there: train again with --init "
-            "model.safetensors --size 1200"
+            f"trained{' and scored' if scores else ''} at {recipe.size}×{recipe.size}; every "
+            "command runs the network at 1200×1200, where it is worse until it is trained on "
+            f"there: train again into another folder with --init {weights} --size 1200"
         )
     return notes

@@ -88,6 +88,31 @@ def truth_of(data: DataSet, numbers: Iterable[int] | None = None) -> Dataset:
     )
 
 
+def by_file(data: DataSet, results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Results by the samples' numbers -> by the ids of images and categories of the COCO file that
+    the data was read from; classes that it does not list are left out.
+
+    Where the data is of no COCO file, an image's id is its number from 1.
+    """
+    ids = image_ids(data)
+    own = {one.label: one.category_id for one in data.contract.categories}
+    listed = data.category_ids or own
+    new = {own[label]: key for label, key in listed.items() if label in own}
+    return [
+        {**row, "image_id": ids[row["image_id"] - 1], "category_id": new[row["category_id"]]}
+        for row in results
+        if row["category_id"] in new
+    ]
+
+
+def image_ids(data: DataSet) -> list[int]:
+    """Of each sample, in order: the ids of its COCO file, or the numbers from 1."""
+    ids = [one.image_id for one in data.samples if one.image_id is not None]
+    if len(set(ids)) == len(data.samples):
+        return ids
+    return list(range(1, len(data.samples) + 1))
+
+
 def tensor_of(pixels: NDArray[np.uint8], size: int, contract: Contract) -> Tensor:
     """uint8 (h, w, 3) BGR -> float32 [1, 3, size, size], by the contract's resize rule."""
     if size == INPUT_SIZE:
