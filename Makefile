@@ -13,10 +13,12 @@ $(VENV)/.created:
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (pip says nothing): the first time this takes minutes"
 	$(BIN)/pip install --quiet $(CONSTRAINTS) --editable .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
+	@echo "installing what the tests need, PyTorch among it: the first time this takes minutes"
 	$(BIN)/pip install --quiet $(CONSTRAINTS) --editable '.[dev]'
 	touch $@
 
