@@ -192,9 +192,9 @@ def test_a_refused_picture_is_code_1(run: Run, small: Path, tmp_path: Path) -> N
     assert "bad.jpg" in result.err
 
 
-def test_weights_that_are_none_are_code_1(run: Run, tmp_path: Path) -> None:
+def test_weights_that_are_not_there_are_bad_usage(run: Run, tmp_path: Path) -> None:
     result = run("export", "-w", tmp_path / "missing.onnx", "-o", tmp_path / "out.onnx")
-    assert result.code == 1
+    assert result.code == 2
     assert "no such file" in result.err
     assert list(tmp_path.iterdir()) == []
 
