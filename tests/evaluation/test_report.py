@@ -264,6 +264,17 @@ class TestImages:
         assert [one.text for one in reader.all("h4")] == ["a", "b", "c"]
         assert [one.text for one in reader.all("li") if "missed" in one.text] == ["cat missed"]
 
+    def test_mistakes_of_one_kind_are_counted_and_not_repeated(self, write: Write) -> None:
+        dataset = data_set([truth(n, 1, CAT, 2 * n) for n in (1, 2, 3)], ["a"])
+        results = [found(1, DOG, 10, 0.5), found(1, DOG, 12, 0.75), found(1, KITE, 14, 0.9)]
+        reader = strict(write(dataset, results))
+        said = [one.text for one in reader.all("li")]
+        assert [one for one in said if "missed" in one or "nothing" in one] == [
+            "3 × cat missed",
+            "kite 0.90 where nothing is",
+            "2 × dog up to 0.75 where nothing is",
+        ]
+
     def test_pictures_are_bounded_in_number_and_size(self, write: Write, tmp_path: Path) -> None:
         dataset = data_set(
             [truth(n, n, CAT, n % 16) for n in range(1, 41)], [f"{n}.png" for n in range(1, 41)]

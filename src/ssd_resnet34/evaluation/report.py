@@ -1,5 +1,6 @@
 """What an evaluation found, for people: one HTML file."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -332,12 +333,26 @@ def _events(
     truths: Mapping[int, Mapping[str, Any]],
     labels: Mapping[int, str],
 ) -> list[str]:
-    def said(entry: Mapping[str, Any]) -> str:
-        label = labels[entry["category_id"]]
-        return f"{label} {entry['score']:.2f}" if "score" in entry else label
+    def label(entry: Mapping[str, Any]) -> str:
+        return labels[entry["category_id"]]
 
+    def found(number: int) -> str:
+        return f"{label(results[number])} {results[number]['score']:.2f}"
+
+    missed = Counter(label(truths[t]) for t in verdict.missed)
+    invented: dict[str, list[float]] = {}
+    for r in verdict.invented:
+        invented.setdefault(label(results[r]), []).append(results[r]["score"])
     return [
-        *(f"{said(truths[t])} taken for {said(results[r])}" for r, t in verdict.confused),
-        *(f"{said(truths[t])} missed" for t in verdict.missed),
-        *(f"{said(results[r])} where nothing is" for r in verdict.invented),
+        *(f"{label(truths[t])} taken for {found(r)}" for r, t in verdict.confused),
+        *(f"{_times(name, count)} missed" for name, count in missed.items()),
+        *(
+            f"{_times(name, len(scores))} {'up to ' if len(scores) > 1 else ''}{max(scores):.2f} "
+            "where nothing is"
+            for name, scores in invented.items()
+        ),
     ]
+
+
+def _times(label: str, count: int) -> str:
+    return label if count == 1 else f"{count} × {label}"
