@@ -67,7 +67,7 @@ NOT_RUN = {
     "docs/speed.md: measures the machine for minutes": 2,
     "docs/speed.md: needs a GPU": 4,
     "docs/training-data.md: needs a data set of one's own": 1,
-    "docs/training.md: it trains on data of your own": 9,
+    "docs/training.md: it trains on data of your own": 11,
     "docs/video.md: needs a camera in the network": 1,
     "docs/video.md: needs a camera": 1,
     "docs/weights.md: downloads 80 MB": 3,
