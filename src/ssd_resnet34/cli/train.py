@@ -141,7 +141,7 @@ def train(
     autocast: Annotated[
         Autocast,
         typer.Option(
-            help="bf16 forward passes; auto: on a GPU. A CPU needs AMX or AVX-512 BF16 for it."
+            help="bf16 forward passes; auto: on a GPU. Faster on CPUs with AMX, or AMD's AVX-512 BF16."
         ),
     ] = Autocast.auto,
     workers: Annotated[
