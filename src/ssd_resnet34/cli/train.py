@@ -141,7 +141,7 @@ def train(
     autocast: Annotated[
         Autocast,
         typer.Option(
-            help="bf16 forward passes; auto: on a GPU. Faster on CPUs with AMX, or AMD's AVX-512 BF16."
+            help="bf16 forward passes; auto: on a GPU. On CPUs it pays with AMX, or AVX-512 of AMD."
         ),
     ] = Autocast.auto,
     workers: Annotated[
