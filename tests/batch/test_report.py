@@ -93,6 +93,18 @@ def test_a_run_without_inputs_has_a_page(
     strict((tmp_path / "report.html").read_bytes())
 
 
+def test_what_a_link_leads_to_outside_the_source_is_not_shown(
+    tmp_path: Path, job: Callable[..., Job], same_process: type[SamePool]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link.png").symlink_to(write(tmp_path / "private.png"))
+    running.run(str(tmp_path / "out"), Search(str(tmp_path / "in")), job())
+    found = read(LocalPlace(tmp_path / "out", HASTY))
+    assert "a link out of the source folder" in str(found.refused["unreadable_file"][0].message)
+    report.write(tmp_path / "report.html", found, SETTING)
+    assert "data:image/jpeg" not in (tmp_path / "report.html").read_text()
+
+
 def test_what_ended_a_worker_is_left_closed(
     done: LocalPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,7 @@ def write(path: str | PathLike[str], findings: Findings, setting: Setting) -> No
     summary = findings.summary
     ordered = summary.to_dict()
     most = max(ordered["classes"].values(), default=1)
+    root = findings.plan.root
     data = page.render(
         "batch.html",
         folder=PAGES,
@@ -136,13 +137,13 @@ def write(path: str | PathLike[str], findings: Findings, setting: Setting) -> No
         detections=ordered["detections"],
         classes=[(name, n, n / most) for name, n in list(ordered["classes"].items())[:_CLASSES]],
         errors=[
-            (code, number, [_scene(row) for row in findings.refused[code]])
+            (code, number, [_scene(row, root) for row in findings.refused[code]])
             for code, number in ordered["errors"].items()
         ],
         rates=findings.rates,
         span=span,
         slow=findings.slow,
-        samples=[_scene(row) for row in findings.samples],
+        samples=[_scene(row, root) for row in findings.samples],
     )
     files.write(path, data)
 
@@ -157,7 +158,7 @@ class Scene:
     reason: str
 
 
-def _scene(row: Row) -> Scene:
+def _scene(row: Row, root: str | None) -> Scene:
     if row.found is None:
         words = row.message or ""
     else:
@@ -166,7 +167,7 @@ def _scene(row: Row) -> Scene:
     if row.error in DANGEROUS:
         return Scene(row.uri, words, (), "left closed: it ended its worker")
     try:
-        data = read(Input(row.uri, row.size), DEFAULT_LIMITS, Patience(5))
+        data = read(Input(row.uri, row.size), DEFAULT_LIMITS, Patience(5), root)
         picture = shrink(data, SIDE)
     except ImageError as error:
         reason = "" if row.error == error.code else str(error)
