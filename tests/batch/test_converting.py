@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from full_disk import full_disk
 from small_batch import HASTY, SamePool, write
 from ssd_resnet34.batch import converting, models, running
 from ssd_resnet34.batch.manifest import Plan, load
 from ssd_resnet34.batch.place import LocalPlace
 from ssd_resnet34.batch.sources import Search
 from ssd_resnet34.batch.worker import Job
-from ssd_resnet34.errors import BatchError, UsageError
+from ssd_resnet34.errors import BatchError, OutputError, UsageError
 
 
 @pytest.fixture
@@ -78,6 +79,15 @@ def test_an_incomplete_run_is_not_converted_and_leaves_nothing(
     assert not list(tmp_path.glob("*converted*"))
     with pytest.raises(UsageError, match="no form"):
         converting.convert(*done, "xml", tmp_path / "x")
+
+
+@pytest.mark.parametrize("to", ["csv", "jsonl", "yolo"])
+def test_a_full_disk_is_told_and_nothing_is_left(
+    done: tuple[LocalPlace, Plan], tmp_path: Path, to: str
+) -> None:
+    with full_disk(8), pytest.raises(OutputError, match=f"converted-{to}.*free space"):
+        converting.convert(*done, to, tmp_path / f"converted-{to}")
+    assert not list(tmp_path.glob("*converted*"))
 
 
 def test_models_with_other_classes_cannot_share_class_numbers(

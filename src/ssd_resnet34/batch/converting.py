@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import BatchError, UsageError
+from ..files import told
 from ..vision.annotations import yolo
 from ..vision.writers import open_writer
 from . import models, shards
@@ -107,6 +108,7 @@ def _to_yolo(place: Place, plan: Plan, shared: str, target: Path) -> tuple[int, 
         raise UsageError(f"{target}: is there already; name a new folder")
     written = refused = 0
     labels = _labels(place)
+    name = os.fspath(target)
     try:
         made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
     except OSError as error:
@@ -121,12 +123,14 @@ def _to_yolo(place: Place, plan: Plan, shared: str, target: Path) -> tuple[int, 
             path = made / "labels" / _relative(row.uri.removeprefix(shared))
             if path.exists():  # a.jpg and a.png
                 path = path.with_name(f"{path.stem}-{row.id}.txt")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(yolo(row.found))
+            with told(name):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(yolo(row.found))
             written += 1
-        (made / "classes.txt").write_text("".join(f"{name}\n" for name in labels), "utf-8")
-        made.chmod(0o755)
-        made.rename(target)
+        with told(name):
+            (made / "classes.txt").write_text("".join(f"{one}\n" for one in labels), "utf-8")
+            made.chmod(0o755)
+            made.rename(target)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
