@@ -69,6 +69,7 @@ NOT_THE_PROTOCOL: dict[str, tuple[Any, bytes]] = {
     "timeout a string": ({**binary(), "parameters": {"timeout": "5"}}, BLOB),
     "timeout true": ({**binary(), "parameters": {"timeout": True}}, BLOB),
     "timeout negative": ({**binary(), "parameters": {"timeout": -1}}, BLOB),
+    "timeout beyond a float": ({**binary(), "parameters": {"timeout": 10**400}}, BLOB),
     "timeout a fraction": ({**binary(), "parameters": {"timeout": 1.5}}, BLOB),
     "parameter an object": ({**binary(), "parameters": {"x": {}}}, BLOB),
     "parameter null": ({**binary(), "parameters": {"x": None}}, BLOB),

@@ -28,6 +28,8 @@ HEADER_LENGTH: Final = "inference-header-content-length"
 _MAX_TENSORS: Final = 64
 _MAX_DIMENSIONS: Final = 8
 _MAX_SIDE: Final = 1 << 31
+_MAX_TIMEOUT: Final = 1 << 63
+"""Of gRPC's integers; above 10³⁰⁸ a division would overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +176,10 @@ def timeout_of(parameters: Mapping[str, Any]) -> float | None:
     """Seconds of ``parameters.timeout``, which is in microseconds; None without one.
 
     Raises:
-        Refused: not a whole number from 1. (0 is what clients send for "none".)
+        Refused: not a whole number of 63 bits. (0 is what clients send for "none".)
     """
     value = parameters.get("timeout", 0)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MAX_TIMEOUT:
         raise _bad(f"parameters.timeout is {value!r:.40}; give whole microseconds from 0")
     return value / 1e6 if value else None
 
