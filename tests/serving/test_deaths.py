@@ -41,6 +41,13 @@ def test_an_input_that_comes_through_is_forgiven() -> None:
     assert not some.holds(b"a")
 
 
+def test_an_input_that_runs_twice_at_the_same_time_is_blamed_once_for_one_death() -> None:
+    some = Quarantine()
+    some.blame([b"a", b"a"])
+    assert some.suspects(b"a")
+    assert not some.holds(b"a")
+
+
 def test_suspects_are_remembered_up_to_a_number() -> None:
     some = Quarantine()
     some.blame(str(n).encode() for n in range(deaths._REMEMBERED + 1))

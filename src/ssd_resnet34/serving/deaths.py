@@ -51,9 +51,8 @@ class Quarantine:
         return sum(deaths >= _GUILTY for deaths in self._deaths.values())
 
     def blame(self, inputs: Iterable[bytes]) -> None:
-        """A worker died over these."""
-        for data in inputs:
-            key = _digest(data)
+        """A worker died over these; one that it ran twice at the same time is blamed once."""
+        for key in dict.fromkeys(map(_digest, inputs)):
             self._deaths[key] = self._deaths.pop(key, 0) + 1
         while len(self._deaths) > _REMEMBERED:
             self._deaths.popitem(last=False)
