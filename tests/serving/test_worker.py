@@ -17,7 +17,7 @@ from ssd_resnet34 import load
 from ssd_resnet34.detector import Detector
 from ssd_resnet34.serving.options import Selection
 from ssd_resnet34.serving.tasks import Cancel, Detect, Done, NotDone, Order, Started
-from ssd_resnet34.serving.worker import Worker
+from ssd_resnet34.serving.worker import Stopwatch, Worker
 
 FAR_ENDS: dict[Any, Any] = {}
 """The worker's end of each test's pipe."""
@@ -98,6 +98,23 @@ def test_a_cancelled_order_does_not_reach_the_network() -> None:
     assert isinstance(reports[1], Done)
     assert isinstance(reports[2], NotDone)
     assert len(engine.runs) == runs
+
+
+def test_an_order_may_end_while_its_cancelling_is_read() -> None:
+    class Ending(dict[int, Any]):
+        """Orders that end as soon as somebody has looked whether they run."""
+
+        def __contains__(self, number: Any) -> bool:
+            return self.pop(number, None) is not None
+
+    ours, theirs = Pipe()
+    with load(fake_onnx(), engine=FakeEngine(), streams=1) as detector, ours, theirs:
+        one = Worker(theirs, detector)
+        one._running = Ending({1: Stopwatch()})
+        ours.send(Cancel(1))
+        ours.send(None)
+        one.serve()
+        assert isinstance(ours.recv(), Started)
 
 
 def test_a_refused_image_is_a_report_and_the_next_is_done() -> None:

@@ -121,8 +121,9 @@ class Worker:
                 if message is None:
                     break
                 if isinstance(message, Cancel):
-                    if message.number in self._running:
-                        self._running[message.number].cancelled = True
+                    watch = self._running.get(message.number)  # its thread may end it now
+                    if watch is not None:
+                        watch.cancelled = True
                     continue
                 self._running[message.number] = Stopwatch()
                 threads.submit(self._run, message)
