@@ -1,6 +1,7 @@
 """Supervision, with scripted workers: deaths, suspects, deadlines, clients that leave, drains."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -328,7 +329,16 @@ def test_only_images_measure_the_service_time() -> None:
     play(scenario)
 
 
-@pytest.mark.parametrize("limits", [{"deadline": 0}, {"max_batch": 0}, {"send_seconds": -1.0}])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"deadline": 0},
+        {"deadline": math.inf},
+        {"idle_seconds": math.nan},
+        {"max_batch": 0},
+        {"send_seconds": -1.0},
+    ],
+)
 def test_a_limit_out_of_range_is_named(limits: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(limits))):
         ServerLimits(**limits)

@@ -1,5 +1,6 @@
 """What the server takes, and for how long: one frozen set of numbers."""
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ class ServerLimits:
     """Every limit of the server; ``images`` are those of every other road.
 
     Raises:
-        UsageError: a number below 1 (seconds: not above 0).
+        UsageError: a number below 1 (seconds: not above 0, or without end).
     """
 
     images: Limits = DEFAULT_LIMITS
@@ -67,7 +68,7 @@ class ServerLimits:
     def __post_init__(self) -> None:
         for one in fields(self)[1:]:
             value = getattr(self, one.name)
-            if value < 1 and (isinstance(value, int) or value <= 0):
+            if not (value >= 1 if isinstance(value, int) else 0 < value < math.inf):
                 raise UsageError(f"{one.name}: {value} is out of range; give a number from 1")
 
     @property
