@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from command import Run
+from ssd_resnet34.cli.serve import TOKEN, _token
 from ssd_resnet34.errors import UsageError
 from ssd_resnet34.runtime import cpu
 from ssd_resnet34.serving import cluster
@@ -38,6 +39,24 @@ def test_a_token_that_could_be_guessed_or_not_be_sent_is_refused(
     result = run("serve", "--token-file", path)
     assert result.code == 2
     assert "16 ASCII characters" in result.err
+
+
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_a_token_is_what_is_between_blanks(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that is mounted or handed over by a cluster often ends with a line feed."""
+    path = tmp_path / "token"
+    path.write_text("0123456789abcdef\n")
+    monkeypatch.setenv(TOKEN, "0123456789abcdef\n")
+    assert _token(path if way == "file" else None) == "0123456789abcdef"
+
+
+@pytest.mark.parametrize("host", ["a..b", "ü" * 70])
+def test_a_host_that_is_no_name_is_refused(run: Run, host: str) -> None:
+    result = run("serve", "--open", "--host", host, "--port", "0")
+    assert result.code == 1
+    assert f"{host}:0: cannot listen there" in result.err
 
 
 def test_a_token_file_that_cannot_be_read_is_named(run: Run, tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ def _between(given: str) -> tuple[int, int]:
 
 def _token(path: Path | None) -> str | None:
     if path is None:
-        return os.environ.get(TOKEN) or None
+        given = os.environ.get(TOKEN)
+        return given.strip() if given else None
     try:
         return path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

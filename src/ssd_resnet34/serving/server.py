@@ -183,7 +183,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A bound socket, before any worker is started.
 
     Raises:
-        ServerError: the address is taken, or not this machine's.
+        ServerError: the address is taken, not this machine's, or none at all.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -201,6 +201,10 @@ def listen(host: str, port: int) -> socket.socket:
         raise ServerError(
             f"{host}:{port}: cannot listen there ({error.strerror or error}); choose another "
             "--port, or 0 for a free one"
+        ) from error
+    except UnicodeError as error:
+        raise ServerError(
+            f"{host}:{port}: cannot listen there, this is no name of a host; choose another --host"
         ) from error
     return listener
 
