@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import logging
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from functools import cache
@@ -22,6 +23,7 @@ from serving_requests import ENCODED, FORM, FORMS
 from ssd_resnet34 import load
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.detector import Detector
+from ssd_resnet34.serving import front
 from ssd_resnet34.serving.app import make
 from ssd_resnet34.serving.detect_route import accepted as accepted_media
 from ssd_resnet34.serving.limits import ServerLimits
@@ -452,6 +454,16 @@ def test_paths_and_methods(method: str, path: str, status: int) -> None:
         assert set(answer.json()) == {"error", "code"}
     if status == 405:
         assert "POST" in answer.headers["allow"] or "GET" in answer.headers["allow"]
+
+
+def test_a_request_is_one_line_of_the_log_whatever_its_path(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.DEBUG, front.__name__):
+        assert get("/%0AGET%20/forged%1b[2J").status_code == 404
+    (line,) = (one.getMessage() for one in caplog.records if one.name == front.__name__)
+    assert line.isprintable()
+    assert line.startswith("GET /%0AGET%20/forged%1B%5B2J: 404")
 
 
 def test_metadata_are_what_the_workers_run() -> None:

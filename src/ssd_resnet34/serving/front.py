@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -56,7 +57,8 @@ class Counted:
             seconds = time.perf_counter() - began
             route = getattr(scope.get("endpoint"), "__name__", "none")
             self._count(route, status, seconds)
-            _LOG.debug("%s %s: %d, %.3f s", scope["method"], scope["path"], status, seconds)
+            path = quote(scope["path"])  # as it was sent: a decoded line feed would forge a line
+            _LOG.debug("%s %s: %d, %.3f s", scope["method"], path, status, seconds)
 
 
 class Lingering:
