@@ -254,6 +254,3 @@ def _too_many(limits: ServerLimits) -> TooManyBytes:
 
 def _bad(what: str) -> Refused:
     return Refused("bad_request", what)
-
-
-__all__ = ["ClientDisconnect", "Reader"]

@@ -75,7 +75,7 @@ def _quality(entry: str, media: str) -> tuple[int, float]:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":
             try:
-                weight = min(1.0, max(0.0, float(value)))
+                weight = min(1.0, max(0.0, float(value)))  # nan is not above 0.0
             except ValueError:
                 weight = 0.0
-    return ranges.index(named), weight if weight == weight else 0.0  # nan is not itself
+    return ranges.index(named), weight

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from .. import __version__
+from ..detector import DEFAULT_SCORE_THRESHOLD
 from .detect_route import MEDIA
 from .limits import ServerLimits
 from .models import DETECTION, HEADS, VERSION
@@ -32,7 +33,12 @@ _OPTIONS: Final = [
         "name": "score_threshold",
         "in": "query",
         "description": "Detections must exceed it.",
-        "schema": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.3},
+        "schema": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "default": DEFAULT_SCORE_THRESHOLD,
+        },
     },
     {
         "name": "classes",
