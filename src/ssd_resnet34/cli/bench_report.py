@@ -48,10 +48,10 @@ def describe(
             return None
         return float(operations * images_per_second / 1e9 / rate)
 
-    def rows(found: Sequence[Run], counted: bool) -> list[dict[str, Any]]:
+    def rows(found: Sequence[Run], convolves: bool) -> list[dict[str, Any]]:
         return [
             asdict(run)
-            | {"share": share(run.precision, run.images_per_second) if counted else None}
+            | {"share": share(run.precision, run.images_per_second) if convolves else None}
             for run in found
         ]
 
@@ -73,8 +73,8 @@ def describe(
         "starts": [asdict(one) for one in starts],
         "failed": failed,
     }
-    counted = [*report["runs"], *report["peers"], *report["roads"], whole or {}]
-    why = doubts([*runs, *peers], [row["share"] for row in counted if row.get("share")])
+    convolving = [*report["runs"], *report["peers"], *report["roads"], whole or {}]
+    why = doubts([*runs, *peers], [row["share"] for row in convolving if row.get("share")])
     said = f"the machine was busy, and the numbers are not to be trusted: {'; '.join(why)}"
     return {**report, "warnings": [said] if why else []}
 

@@ -60,7 +60,7 @@ class Report:
         if self.result is not None and not self.result.valid:
             found.append("LoadGen calls it INVALID")
         if self.result is not None and self.result.errors:
-            found.append(f"{len(self.result.errors)} errors in the detail log")
+            found.append(f"{counted(len(self.result.errors), 'error')} in the detail log")
         if self.verdict is not None and not self.verdict.passed:
             found.append(f"mAP under {100 * GATE:.1f} %, or images missing")
         return found

@@ -79,7 +79,8 @@ class Row:
 
 
 def compare(scenario: Scenario, value: float, kind: Kind, units: int) -> Sequence[Row]:
-    """Every published result of a scenario, the slowest first; empty where there is none."""
+    """Every published result of a scenario, accelerators before CPUs and the slowest of each first;
+    empty where there is none."""
     field = _FIELDS.get(scenario)
     rows = []
     for one in RESULTS:
