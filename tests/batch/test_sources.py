@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from small_batch import HASTY, write
-from ssd_resnet34.batch import addresses, reading, sorting
+from ssd_resnet34.batch import addresses, manifest, reading, sorting
+from ssd_resnet34.batch.manifest import Manifest
 from ssd_resnet34.batch.patience import Patience
+from ssd_resnet34.batch.place import LocalPlace
 from ssd_resnet34.batch.sorting import Input, Sorting
 from ssd_resnet34.batch.sources import LINKED_FOLDERS, Search
 from ssd_resnet34.errors import (
@@ -198,6 +200,26 @@ def test_a_list_holds_paths_uris_comments_and_odd_bytes(tmp_path: Path) -> None:
     assert found[0].size
     assert found[0].etag
     assert found[2] == Input("s3://bucket/b c.jpg")
+
+
+def test_odd_bytes_in_addresses_of_a_store_are_planned_and_refused_alone(
+    tmp_path: Path, store: Any
+) -> None:
+    lines = b"memory:///caf\xe9.jpg\n/elsewhere/caf\xe9.jpg\n"
+    (tmp_path / "list.txt").write_bytes(lines)
+    store.pipe_file("/in/list.txt", lines + b"caf\xe9.jpg\n")
+    known = ["/elsewhere/caf%E9.jpg", "memory:///caf\ufffd.jpg"]
+    beside = "memory:///in/caf\ufffd.jpg"
+    for source, expected in (
+        (str(tmp_path / "list.txt"), known),
+        ("memory://in/list.txt", [*known, beside]),
+    ):
+        place = LocalPlace(tmp_path / "out", HASTY)
+        planned = Manifest(place, manifest.write(place, Search(source))).shard(0)
+        assert [one.uri.removeprefix("file://") for one in planned] == expected
+        for one in planned:
+            with pytest.raises(UnreadableFile):
+                reading.read(one, LIMITS, HASTY)
 
 
 def test_a_parquet_column_is_a_source(tmp_path: Path) -> None:

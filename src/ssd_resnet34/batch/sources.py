@@ -85,7 +85,7 @@ class Search:
 
         def resolve(line: str) -> str:
             inside = local_path(line)
-            return line if inside is None else local_uri(os.path.join(folder, inside))
+            return _as_text(line) if inside is None else local_uri(os.path.join(folder, inside))
 
         if self._is_parquet(path):
             return _measured(_column(path, None, self.column, resolve))
@@ -156,7 +156,9 @@ class Search:
 
         def resolve(line: str) -> str:
             inside = local_path(line)
-            return line if inside is None or inside.startswith("/") else f"{folder}/{inside}"
+            if inside is not None and inside.startswith("/"):
+                return local_uri(inside)
+            return _as_text(line if inside is None else f"{folder}/{inside}")
 
         if self._is_parquet(path):
             return _measured(_column(path, files, self.column, resolve))
@@ -246,6 +248,12 @@ def _lines(opened: Callable[[], Any], source: str, resolve: Callable[[str], str]
                     yield resolve(name)
     except OSError as error:
         raise UsageError(f"{source}: cannot be read ({error}); check its permission") from error
+
+
+def _as_text(uri: str) -> str:
+    """An address of a store is text: bytes that are none become U+FFFD, and its row says that
+    nothing is there."""
+    return uri.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _column(
