@@ -66,10 +66,12 @@ class Measured:
 
 def photographs(folder: Path, count: int) -> Path:
     """The first frozen scenes and their annotations, scaled to ``SIZE``; written once."""
-    small = folder / "small"
+    small = folder / f"small-{count}"
     if not (small / "instances.json").exists():
         small.mkdir(parents=True, exist_ok=True)
         document = json.loads(scenes(folder, count).read_text())
+        for part, key in (("images", "id"), ("annotations", "image_id")):  # may hold more
+            document[part] = [one for one in document[part] if one[key] < count]
         for image in document["images"]:
             picture = cv2.imread(str(folder / image["file_name"]))
             assert picture is not None

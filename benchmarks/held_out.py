@@ -22,11 +22,13 @@ from ssd_resnet34.training import held_out
 
 
 def scenes(folder: Path, count: int) -> Path:
-    """The scenes as JPEG files and COCO JSON in ``folder``, written once."""
-    categories = {category.label: category.category_id for category in COCO.categories}
-    if not (folder / "instances.json").exists():
+    """The first ``count`` scenes, at least, as JPEG files and COCO JSON in ``folder``, written
+    once."""
+    path = folder / "instances.json"
+    if not path.exists() or len(json.loads(path.read_bytes())["images"]) < count:
+        categories = {category.label: category.category_id for category in COCO.categories}
         held_out.write(folder, categories, count)
-    return folder / "instances.json"
+    return path
 
 
 def evaluate(

@@ -1,16 +1,19 @@
 """The page "Why is my mAP different?" says what the code says."""
 
+import json
 from pathlib import Path
 
 import pytest
 from benchmarks import causes as page
 
 from evaluation.test_causes import DIAGONAL, scorer_of
+from fake_scenes import FakeRenderer
 from ssd_resnet34.evaluation.bootstrap import Interval
 from ssd_resnet34.evaluation.causes import BY_KEY, causes_of
 from ssd_resnet34.evaluation.explaining import Effect, Explanation, explain
 from ssd_resnet34.evaluation.published import PUBLISHED
 from ssd_resnet34.evaluation.recipe import REFERENCE
+from ssd_resnet34.training import held_out
 
 WRITTEN = Path(__file__).resolve().parents[2] / "docs" / "why-is-my-map-different.md"
 
@@ -63,3 +66,16 @@ def test_points_have_a_sign_and_one_digit(change: float, text: str) -> None:
 )
 def test_published_numbers_have_the_digits_that_were_printed(ap: float, text: str) -> None:
     assert page._percent(ap) == text
+
+
+def test_a_folder_that_is_kept_gives_as_many_photographs_as_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_out, "render_scene", FakeRenderer())
+    for count in (2, 1, 3):
+        path = page.photographs(tmp_path, count)
+        document = json.loads(path.read_bytes())
+        named = [one["file_name"] for one in document["images"]]
+        assert named == [f"{n:03d}.jpg" for n in range(count)]
+        assert {one["image_id"] for one in document["annotations"]} == set(range(count))
+        assert all((path.parent / name).is_file() for name in named)
