@@ -11,7 +11,7 @@ from fake_scenes import FakeRenderer
 from full_disk import full_disk
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.errors import OutputError
-from ssd_resnet34.training import next_embedded
+from ssd_resnet34.training import held_out, next_embedded
 from ssd_resnet34.training.data.reading import read
 from ssd_resnet34.training.fitting.journal import STEPS
 from ssd_resnet34.training.next_embedded import (
@@ -64,6 +64,18 @@ def test_rendered_scenes_are_a_coco_file_with_the_images_beside_it(tmp_path: Pat
     before = path.stat().st_mtime_ns
     assert rendered("frozen", 1, tmp_path, 1) == path
     assert path.stat().st_mtime_ns == before
+
+
+def test_the_frozen_scenes_are_the_pictures_of_the_held_out_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(next_embedded, "render_scene", FakeRenderer())
+    monkeypatch.setattr(held_out, "render_scene", FakeRenderer())
+    held_out.write(tmp_path, {one.label: one.category_id for one in COCO.categories}, 2)
+    for number in (0, 1):
+        next_embedded._render(("frozen", number, str(tmp_path)))
+        written = (tmp_path / f"{number}.jpg").read_bytes()
+        assert written == (tmp_path / f"{number:03d}.jpg").read_bytes()
 
 
 def test_a_scene_that_cannot_be_written_ends_the_recipe(

@@ -30,6 +30,9 @@ HELD_OUT_COUNT = 200
 SIZE = 1200
 """Side of every held-out scene in pixels."""
 
+JPEG_QUALITY = 95
+"""Of the set as files: a score is of the same pictures wherever it is measured."""
+
 FROZEN_DIGEST = {
     "annotations": "6851f069f11381479fa6f167da9ab3cd8ff4c979e776b4c0bfe6591ea52226b4",
     "pixels": "a9690ab2301a5e9daf413b6b651202e2931753b32327be291aec4e1f113010bd",
@@ -61,7 +64,7 @@ def write(folder: Path, categories: Mapping[str, int], count: int = HELD_OUT_COU
     for index in range(count):
         scene = held_out_scene(index)
         name = f"{index:03d}.jpg"
-        done, data = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        done, data = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if not done:
             raise OSError(f"could not encode {name}")
         (folder / name).write_bytes(data.tobytes())

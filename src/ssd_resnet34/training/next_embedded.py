@@ -44,7 +44,7 @@ from .fitting.loop import CHECKPOINT, Step, Watch
 from .fitting.output import GRAPH, WEIGHTS
 from .fitting.placing import priors_for
 from .fitting.validation import scored, validate
-from .held_out import HELD_OUT_COUNT, HELD_OUT_STREAM, training_seed
+from .held_out import HELD_OUT_COUNT, HELD_OUT_STREAM, JPEG_QUALITY, training_seed
 from .parks import park_scene
 from .scenes import Scene, render_scene
 
@@ -90,6 +90,9 @@ TRIAL: Final = Plan(
 """The same road in a minute or two of a CPU: four images of each source, four of each score."""
 
 TRIED: Final = 4
+
+LEARNT_QUALITY: Final = 92
+"""JPEG quality of the rendered scenes that are learnt from."""
 
 
 def extracted(data: Path, out: Path) -> Path:
@@ -153,7 +156,8 @@ def _render(job: tuple[str, int, str]) -> list[tuple[int, list[float]]]:
         scene = park_scene(0, number)
     else:
         scene = render_scene(training_seed(number))
-    _, data = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    quality = JPEG_QUALITY if kind == "frozen" else LEARNT_QUALITY
+    _, data = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     # imwrite says nothing of a full disk.
     files.write(Path(folder) / f"{number}.jpg", data.tobytes())
     ids = {one.label: one.category_id for one in COCO.categories}
