@@ -27,11 +27,11 @@ def step(images: int, freeze: str, autocast: str, device: str) -> float:
     import torch
     from accelerate import Accelerator
 
+    from ssd_resnet34.training.allocator import keep_memory
     from ssd_resnet34.training.fitting.loading import Micro
     from ssd_resnet34.training.fitting.recipe import Recipe
     from ssd_resnet34.training.fitting.starting import begin
     from ssd_resnet34.training.fitting.stepping import Stepper
-    from ssd_resnet34.training.trainer import keep_memory
 
     keep_memory()  # as the command does
     recipe = Recipe(

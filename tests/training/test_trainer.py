@@ -1,6 +1,8 @@
 """The trainer: blocks left out and put back, checkpoints, resuming."""
 
 import csv
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -19,14 +21,14 @@ from ssd_resnet34.errors import OutputError, UsageError
 from ssd_resnet34.network.builder import check_state
 from ssd_resnet34.network.layout import parameter_shapes
 from ssd_resnet34.network.module import SSDResNet34Module
+from ssd_resnet34.training.initialisation import initialise
+from ssd_resnet34.training.pixels import normalised
 from ssd_resnet34.training.trainer import (
     IDENTITIES,
     STAGES,
     Run,
     _rows,
     complete,
-    initialise,
-    normalised,
     shallow,
     train,
 )
@@ -128,6 +130,14 @@ def test_images_are_normalised_as_the_contract_says() -> None:
     rgb = pixels.numpy()[..., ::-1].astype(np.float64) / 255
     wanted = ((rgb - COCO.mean) / COCO.std).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(found.numpy(), wanted, atol=1e-6)
+
+
+def test_training_on_your_own_data_loads_no_renderer_of_scenes() -> None:
+    code = "import sys, ssd_resnet34.training.fitting.running; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "ssd_resnet34.training.multibox" in loaded
+    assert not {"ssd_resnet34.training.scenes", "ssd_resnet34.training.trainer"} & set(loaded)
 
 
 # ---------------------------------------------------------------- checkpoints

@@ -207,8 +207,8 @@ def train(
     with _extra():
         import torch
 
+        from ..training.allocator import keep_memory
         from ..training.fitting import train as run
-        from ..training.trainer import keep_memory
     keep_memory()
     if "RANK" not in os.environ:  # several processes share the cores as their launcher says
         torch.set_num_threads(available_threads())

@@ -16,9 +16,7 @@ step on CPUs without AVX-512 and needs a C++ compiler.
 """
 
 import argparse
-import contextlib
 import csv
-import ctypes
 import random
 import sys
 import time
@@ -33,16 +31,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from ..contract import COCO, INPUT_SIZE, LEVELS, Contract
+from ..contract import COCO, INPUT_SIZE, Contract
 from ..errors import UsageError
 from ..network.layout import FEATURE_CHANNELS
 from ..network.module import SSDResNet34Module
 from ..weights import embedded
 from ..weights.records import EMBEDDED
 from . import checkpoints, winograd
+from .allocator import keep_memory
 from .examples import Batch, Batches, Kind
+from .initialisation import initialise
 from .multibox import Target, layout_priors, multibox_loss
 from .muon import Muon
+from .pixels import normalised
 from .rows import forget_after
 
 REPLAYED: Final = 160
@@ -107,33 +108,6 @@ def complete(state: Mapping[str, Tensor], contract: Contract = COCO) -> dict[str
         elif key.endswith(("bn2.weight", "bn2.bias")):
             full[key] = torch.zeros_like(full[key])
     return full
-
-
-def initialise(module: SSDResNet34Module, seed: int) -> None:
-    """He initialisation; heads near zero with a background prior, so that the loss starts low."""
-    torch.manual_seed(seed)
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    for head in (*module.loc, *module.conf):
-        assert isinstance(head, nn.Conv2d)
-        nn.init.normal_(head.weight, std=0.01)
-    for head, level in zip(module.conf, LEVELS, strict=True):
-        assert isinstance(head.bias, Tensor)
-        with torch.no_grad():
-            head.bias[: level.anchors] = (
-                6.0  # nine in ten priors are background from the first step
-            )
-
-
-def normalised(images: Tensor, contract: Contract = COCO) -> Tensor:
-    """uint8 [N, s, s, 3] BGR -> float32 [N, 3, s, s] RGB, normalised, channels last in memory."""
-    rgb = images.flip(3).permute(0, 3, 1, 2).float() / 255
-    mean = torch.tensor(contract.mean, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(contract.std, device=images.device).view(1, 3, 1, 1)
-    return ((rgb - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 class Run:
@@ -287,14 +261,6 @@ def _rows(run: Run) -> Iterator[dict[str, float]]:
         chosen = new + chance.sample(list(replay), min(len(replay), run.stage.batch - len(new)))
         features = torch.stack([row.float() for row, _ in chosen]).contiguous()
         yield run.update(run.module.heads(features), [target for _, target in chosen])
-
-
-def keep_memory() -> None:
-    """Let glibc keep freed blocks: fresh pages for each large tensor cost a third of a step."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
-        allocator = ctypes.CDLL(None)
-        allocator.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
-        allocator.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def train(

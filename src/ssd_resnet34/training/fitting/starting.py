@@ -16,7 +16,7 @@ from ...network.builder import check_state
 from ...network.module import SSDResNet34Module
 from ...weights import readers, store
 from ...weights.records import RECORDS
-from ..trainer import initialise
+from ..initialisation import initialise
 from .folder import NOTHING, check_init
 from .unfolding import unfolded
 

@@ -14,7 +14,7 @@ from ...contract import Contract
 from ...errors import TrainingError
 from ...evaluation.dataset import some
 from ..multibox import multibox_loss
-from ..trainer import normalised
+from ..pixels import normalised
 from .average import Average
 from .loading import Micro
 from .placing import priors_for

@@ -22,7 +22,7 @@ from ...vision.preprocess import ImageContext, preprocess
 from ..data.example import DataSet, Sample
 from ..data.loading import decoded
 from ..multibox import flattened
-from ..trainer import normalised
+from ..pixels import normalised
 
 NUMBERS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 """What a validation writes down."""
