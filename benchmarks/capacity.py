@@ -40,9 +40,6 @@ SAMPLE: Final = 50_000
 
 SIZES: Final = (128, 512, 2048, 8192, 32_768)
 
-PUTS: Final = 3500
-"""Writes a second that one prefix of S3 takes, by its documentation."""
-
 
 @dataclass(frozen=True)
 class Costs:

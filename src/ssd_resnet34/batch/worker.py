@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import __version__, detector
 from ..detector import Detector, Options
@@ -216,15 +216,15 @@ def serve(connection: Connection, job: Job) -> None:
             _answer(connection, done)
 
     with ThreadPoolExecutor(detecting.ready.depth, thread_name_prefix="ssd-resnet34") as pool:
-        while (task := _next(connection)) is not None:
-            pool.submit(work, task)
-    detecting.close()
+        while True:
+            pool.submit(work, _next(connection))
 
 
-def _next(connection: Connection) -> Any:
-    """The next task, None where there will be none; the run's end is ours, at once."""
+def _next(connection: Connection) -> Task:
+    """The next task; the run's end is ours, at once."""
     try:
-        return connection.recv()
+        task: Task = connection.recv()
+        return task
     except (EOFError, OSError):
         os._exit(0)
 

@@ -3,7 +3,7 @@
 Unlike a training scene it is arranged, not thrown together: everything stands on the ground it
 would stand on, lit from the left.  ``python -m ssd_resnet34.training.sample samples`` writes it.
 
-Its seeds are ``(STREAM, number)``; those of training begin with 1 or 2 and those of the held-out
+Its seeds are ``(STREAM, number)``; those of training begin with 1, 2 or 3 and those of the held-out
 set with ``0x5CE7E5``, so no drawing here was ever trained or scored on.
 """
 

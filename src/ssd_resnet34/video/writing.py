@@ -31,7 +31,7 @@ class VideoFile:
         rate: frames a second of the file.
 
     Raises:
-        UsageError: another extension, or a place that cannot be written.
+        UsageError: another extension.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
@@ -52,6 +52,7 @@ class VideoFile:
         """Show a frame, uint8 (H, W, 3) BGR, from ``seconds`` on (from the begin of the source).
 
         Raises:
+            UsageError: the first frame, in a folder that cannot be written.
             OutputError: the file cannot be begun.
         """
         if self._writer is None:
