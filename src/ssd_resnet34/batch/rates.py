@@ -76,7 +76,8 @@ def rates(table: NDArray[np.float64], slowest: int = 8) -> Rates:
     gaps = np.diff(ended)
     # A pause is what is much longer than the slowest input: nobody was working.
     pause = max(60.0, 3 * float(total.max(initial=0.0)))
-    active = float(gaps[gaps <= pause].sum())
+    worked = gaps[gaps <= pause]
+    active = float(worked.sum())
     stages = []
     for n, name in enumerate(STAGES, 1):
         spent = table[table[:, n] > 0, n]
@@ -87,7 +88,7 @@ def rates(table: NDArray[np.float64], slowest: int = 8) -> Rates:
     return Rates(
         inputs=len(table),
         active=active,
-        rate=(len(ended) - 1) / active if active > 0 else 0.0,
+        rate=len(worked) / active if active > 0 else 0.0,
         stages=stages,
         retried=int((table[:, 4] > 1).sum()),
         slowest=[(float(total[n]), int(table[n, 0])) for n in order],
