@@ -12,6 +12,7 @@ TESTS = Path(__file__).resolve().parent
 ENGINES = {
     "fake": "fake_engine:FakeEngine",
     "poison": "poison_engine:PoisonEngine",
+    "slow": "poison_engine:SlowEngine",
     "none": "poison_engine:NoEngine",
 }
 

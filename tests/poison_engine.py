@@ -42,6 +42,21 @@ class PoisonRunner(FakeRunner):
         return super().run(tensor)
 
 
+class SlowEngine(FakeEngine):
+    """Slow enough to be killed at work."""
+
+    name = "slow"
+
+    def compile(self, model: bytes, request: CompileRequest) -> "SlowRunner":
+        return SlowRunner(self, request)
+
+
+class SlowRunner(FakeRunner):
+    def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        time.sleep(0.04)
+        return super().run(tensor)
+
+
 class NoEngine(FakeEngine):
     """Ends its process before it is ready."""
 

@@ -62,6 +62,9 @@ def main() -> None:
     if accelerator.is_main_process:
         found.keep()
         assert (arguments.out / DETECTIONS).exists()
+    # As the command does: threads of the process group that outlive it may abort at its end.
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ def main() -> None:
         )
     except SSDResNet34Error as error:
         raise SystemExit(f"error: {error}") from error
+    Accelerator(cpu=True).end_training()  # as the command does: no thread of the group is left
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the metadata of the engines ``fake``, ``poison`` and ``none``."""
+    """A folder with the metadata of the engines of ``batch_site``."""
     folder = tmp_path_factory.mktemp("site")
     for name, engine in batch_site.ENGINES.items():
         batch_site.install(folder, name, engine)

@@ -34,7 +34,7 @@ def source(tmp_path: Path) -> Path:
 def command(source: Path, out: Path, artifact: Path, *more: str) -> list[str]:
     return [
         *(sys.executable, "-m", "ssd_resnet34", "batch", "run", str(source), "-o", str(out)),
-        *("--engine", "fake", "--weights", str(artifact), "--shard-size", str(SHARD), "-q", *more),
+        *("--engine", "slow", "--weights", str(artifact), "--shard-size", str(SHARD), "-q", *more),
     ]
 
 

@@ -118,6 +118,7 @@ def test_half_precision_forward_passes_learn_the_same_within_their_rounding(
 
 
 @pytest.mark.proof
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own import
 def test_a_compiled_network_learns_the_same(uninterrupted: Path, tmp_path: Path) -> None:
     if shutil.which("c++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
