@@ -26,7 +26,8 @@ _DAMAGED: Final = (
 def reading(path: Path) -> Iterator[Any]:
     """The archive, whose arrays are read when they are asked for; no pickles.
 
-    What a small file unpacks to is bounded by the caller, who knows how much is right.
+    What a small file unpacks to is bounded by the caller, who knows how much is right. Checksums
+    are looked at first, so that what is read is what was written.
 
     Raises:
         ValueError: no archive of arrays, or damaged, also where an array is read.
@@ -38,8 +39,14 @@ def reading(path: Path) -> Iterator[Any]:
         with (
             warnings.catch_warnings(action="error", category=UserWarning),
             path.open("rb") as file,  # numpy leaves a file of its own open where it fails
-            np.load(file, allow_pickle=False) as arrays,
         ):
-            yield arrays
+            # numpy stops reading before zipfile would compare an array's checksum.
+            with zipfile.ZipFile(file) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"{damaged} is damaged")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                yield arrays
     except _DAMAGED as error:
         raise ValueError(str(error)) from error

@@ -1,6 +1,7 @@
 """The calibration pass: numpy's own ranges, from one pass that may be killed at any point."""
 
 import errno
+import io
 import json
 import os
 import random
@@ -377,6 +378,22 @@ def test_a_file_cut_short_anywhere_is_refused(stored: bytes, tmp_path: Path) -> 
     size = len(stored)
     for cut in (0, 1, 4, 30, 100, size // 3, size // 2, size - 23, size - 22, size - 1):
         refused(tmp_path, stored[:cut])
+
+
+@pytest.mark.parametrize("member", ["head.npy", "counts.npy", "shares.npy"])
+def test_an_array_that_does_not_fit_its_checksum_is_refused(
+    member: str, stored: bytes, tmp_path: Path
+) -> None:
+    """Also with something behind it: numpy stops there, and zipfile compares at the end."""
+    longer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(stored)) as before, zipfile.ZipFile(longer, "w") as after:
+        for name in before.namelist():
+            after.writestr(name, before.read(name) + bytes(1 << 20 if name == member else 0))
+    for data in (stored, longer.getvalue()):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            checksum = archive.getinfo(member).CRC.to_bytes(4, "little")
+            at = data.index(checksum, archive.start_dir)
+        refused(tmp_path, data[:at] + bytes(4) + data[at + 4 :])
 
 
 # The outer bytes are the headers of the archive, where more can go wrong than a checksum.
