@@ -81,7 +81,7 @@ def test_an_incomplete_run_is_not_converted_and_leaves_nothing(
         converting.convert(*done, "xml", tmp_path / "x")
 
 
-@pytest.mark.parametrize("to", ["csv", "jsonl", "yolo"])
+@pytest.mark.parametrize("to", ["csv", "jsonl", "coco", "yolo"])
 def test_a_full_disk_is_told_and_nothing_is_left(
     done: tuple[LocalPlace, Plan], tmp_path: Path, to: str
 ) -> None:

@@ -338,7 +338,8 @@ class _Coco:
         self._file.write(b'\n],\n"categories":' + _json(categories) + b"}\n")
 
     def close(self) -> None:
-        self._images.close()
+        with contextlib.suppress(OSError):  # of a full disk, on which the write has failed already
+            self._images.close()
 
 
 _STREAMS: Final[dict[str, Callable[[IO[bytes]], _Form]]] = {
