@@ -3,12 +3,11 @@
 Drawn with Pillow, which is here anyway: a plotting library would be a dependency for one picture.
 """
 
-import io
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Final
 
-from .. import files
+from ..vision.draw import save_png
 from .runs import Run
 from .wording import figures
 
@@ -89,10 +88,7 @@ def save(
     Raises:
         UsageError, OutputError: ``path`` cannot be written.
     """
-    picture = draw(runs, title, notes)
-    data = io.BytesIO()
-    picture.save(data, "PNG")
-    files.write(path, data.getbuffer())
+    save_png(draw(runs, title, notes), path)
 
 
 def _fitted(text: str, room: float, font: "Font") -> str:

@@ -15,6 +15,7 @@ from ..benchmarking.runs import Configuration, Contender, Entry, Run, last_line
 from ..benchmarking.stages import Stages
 from ..benchmarking.start import Start
 from ..benchmarking.tuning import GAIN, Tuned
+from ..benchmarking.wording import span
 from ..detector import Detector, load
 from ..errors import SSDResNet34Error, UnsupportedPrecision
 from ..model import SSDResNet34
@@ -26,7 +27,6 @@ from .bench_progress import Shown
 from .bench_report import describe
 from .info import now
 from .terminal import complain
-from .train_report import span
 
 
 class Job:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from .. import files
-from ..benchmarking.wording import counted
+from ..benchmarking.wording import counted, span
 from ..evaluation import dataset as datasets
 from ..evaluation.dataset import Dataset, scored_categories, some
 from ..mlperf import gate, loadgen, logs, rounds, running, user_conf
@@ -24,7 +24,6 @@ from .detect import Engine, Nms, Precision, Threads, Weights
 from .eval import Images, LogClasses
 from .mlperf_report import Report, setting_lines
 from .terminal import Ticker, complain, progress
-from .train_report import span
 
 RUN_EXAMPLES: Final = """Examples:
 

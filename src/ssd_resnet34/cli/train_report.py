@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from ..benchmarking.wording import span
 from .terminal import complain, printable
 
 if TYPE_CHECKING:
@@ -86,15 +87,6 @@ class Shown:
         if not self._quiet and (always or now - self._last >= EVERY):
             self._last = now
             complain(text, "progress")
-
-
-def span(seconds: float) -> str:
-    """A duration that people can plan with."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def describe(trained: "Trained") -> dict[str, Any]:

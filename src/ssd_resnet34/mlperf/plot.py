@@ -1,13 +1,12 @@
 """One picture: published results as dots on a logarithmic scale, and this run's among them."""
 
-import io
 import math
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Final
 
-from .. import files
 from ..benchmarking.wording import figures
+from ..vision.draw import save_png
 from .published import Kind, Row
 
 if TYPE_CHECKING:
@@ -104,7 +103,4 @@ def save(
     Raises:
         UsageError, OutputError: ``path`` cannot be written.
     """
-    picture = draw(rows, ours, title, notes)
-    data = io.BytesIO()
-    picture.save(data, "PNG")
-    files.write(path, data.getbuffer())
+    save_png(draw(rows, ours, title, notes), path)

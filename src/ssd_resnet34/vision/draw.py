@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import files
 from ..errors import SSDResNet34Error, UsageError
 from .annotations import printable_utf8
 from .detections import Detections
@@ -353,6 +354,17 @@ def shrink(image: Any, side: int) -> "PILImage":
     small = _to_pil(decode(image).pixels)
     small.thumbnail((side, side))
     return small
+
+
+def save_png(picture: "PILImage", path: str | PathLike[str]) -> None:
+    """Write the picture as PNG, whole or not at all.
+
+    Raises:
+        UsageError, OutputError: ``path`` cannot be written.
+    """
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    files.write(path, data.getbuffer())
 
 
 def jpeg_uri(picture: "PILImage") -> str:

@@ -1,6 +1,5 @@
 """The weights inside the package: one fp16 safetensors file and its activation ranges."""
 
-import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..network.layout import parameter_shapes
 from . import readers
 from .ranges import read as read_ranges
 from .records import EMBEDDED, RECORDS
+from .safetensors_head import METADATA, encoded
 
 RANGES_FILE: Final = "ranges.yaml"
 
@@ -113,7 +113,7 @@ def export(
         dtype = "<f2" if value.ndim > 1 else "<f4"
         arrays[key] = np.ascontiguousarray(value, dtype)
     entries = dict(metadata or {}) | {readers.CONTRACT_KEY: contract.to_json(), "format": "np"}
-    header: dict[str, Any] = {"__metadata__": dict(sorted(entries.items()))}
+    header: dict[str, Any] = {METADATA: entries}
     at = 0
     for key, value in arrays.items():
         name = "F16" if value.dtype == np.float16 else "F32"
@@ -123,11 +123,8 @@ def export(
             "data_offsets": [at, at + value.nbytes],
         }
         at += value.nbytes
-    # Not safetensors' own writer: it puts metadata in an order that changes from run to run.
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
     with replacing(target) as file, told(str(target)):
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(encoded(header))
         for value in arrays.values():
             file.write(value.tobytes())
     return target

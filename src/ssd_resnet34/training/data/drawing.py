@@ -1,6 +1,5 @@
 """A data set drawn: what augmentation makes of it, and its boxes as they were read."""
 
-import io
 from collections.abc import Sequence
 from contextlib import suppress
 from os import PathLike
@@ -11,11 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import files
 from ...contract import Contract
 from ...errors import ImageError
 from ...vision.detections import Detections
-from ...vision.draw import draw
+from ...vision.draw import draw, save_png
 from ...vision.images import DEFAULT_LIMITS, Limits
 from .augmentation import Augmentation
 from .example import DataSet, Example, Sample
@@ -165,7 +163,5 @@ def _readable(data_set: DataSet, numbers: Sequence[int], limits: Limits) -> list
 
 
 def _saved(image: "PILImage", path: Path) -> Path:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    files.write(path, buffer.getbuffer())
+    save_png(image, path)
     return path

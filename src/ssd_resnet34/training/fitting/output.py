@@ -12,6 +12,7 @@ from ... import artifact, files
 from ...contract import Contract
 from ...network.builder import build, check_state
 from ...weights import readers
+from ...weights.safetensors_head import encoded
 
 WEIGHTS: Final = "model.safetensors"
 GRAPH: Final = "model.onnx"
@@ -57,12 +58,7 @@ def write_weights(
 def _ordered(data: bytes) -> bytes:
     """A safetensors file with its metadata in order, which its writer leaves to chance."""
     end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    entries = header.pop("__metadata__")
-    header = {"__metadata__": dict(sorted(entries.items())), **header}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[end:]
+    return encoded(json.loads(data[8:end])) + data[end:]
 
 
 def write_graph(weights: Path, path: Path) -> None:
