@@ -86,9 +86,11 @@ def test_a_stream_reads_a_few_images_ahead_and_no_more(
             yield picture
 
     stream = detector.stream(images(), colour="rgb")
-    next(stream)
-    next(stream)
-    assert taken == 2 + detector.session.streams + 1
+    for done in range(1, 4):  # at first nobody knows what the network takes
+        next(stream)
+        assert taken == done
+    next(stream)  # the fake network takes nothing: overlap pays
+    assert taken == 4 + detector.session.streams + 1
     stream.close()  # type: ignore[attr-defined]  # it is a generator
 
 

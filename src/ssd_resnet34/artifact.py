@@ -116,31 +116,31 @@ def serialize(model: "onnx.ModelProto") -> bytes:
     holds 300 MB for a file of 80, doubling buffers that it frees at the end. Fields of a model or a
     graph that this version of ONNX does not know are left out.
     """
-    pieces = _pieces(model, (_GRAPH, _INITIALIZERS))
-    pieces.reverse()
     out = io.BytesIO()
-    while pieces:  # each is let go when it is written
-        out.write(pieces.pop())
+    out.writelines(_pieces(model, (_GRAPH, _INITIALIZERS)))
     return out.getvalue()
 
 
-def _pieces(message: Any, inner: tuple[int, ...]) -> list[bytes]:
+def _pieces(message: Any, inner: tuple[int, ...]) -> Iterator[bytes]:
     """A message's fields in the order of their numbers.
 
-    ``inner`` is the way to those that hold most bytes: a field's number, one inside it, …
+    ``inner`` is the way to those that hold most bytes: a field's number, one inside it, … A length
+    comes before what it counts, which is therefore made twice: cheaper than held.
     """
     from google.protobuf.message import Message
 
-    found: list[bytes] = []
     for field, value in message.ListFields():
         single = isinstance(value, Message | int | float | str | bytes)
         if field.number == inner[0]:
             for item in (value,) if single else value:
+                yield _varint(field.number << 3 | 2)
                 if len(inner) > 1:
-                    parts = _pieces(item, inner[1:])
+                    yield _varint(sum(map(len, _pieces(item, inner[1:]))))
+                    yield from _pieces(item, inner[1:])
                 else:
-                    parts = [item.SerializeToString(deterministic=True)]
-                found += (_varint(field.number << 3 | 2), _varint(sum(map(len, parts))), *parts)
+                    data = item.SerializeToString(deterministic=True)
+                    yield _varint(len(data))
+                    yield data
             continue
         part = type(message)()
         if not single:
@@ -149,8 +149,7 @@ def _pieces(message: Any, inner: tuple[int, ...]) -> list[bytes]:
             getattr(part, field.name).CopyFrom(value)
         else:
             setattr(part, field.name, value)
-        found.append(part.SerializeToString(deterministic=True))
-    return found
+        yield part.SerializeToString(deterministic=True)
 
 
 def _varint(number: int) -> bytes:

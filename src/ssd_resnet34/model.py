@@ -230,7 +230,7 @@ class SSDResNet34:
 
 
 def _give_back() -> None:
-    """Give the system what was freed: of the 350 MB that building takes, glibc keeps 200 for
+    """Give the system what was freed: of the 330 MB that building takes, glibc keeps 200 for
     itself, on top of which the engine would compile."""
     with suppress(AttributeError, OSError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

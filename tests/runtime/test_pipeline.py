@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd_resnet34.runtime.pipeline import overlapped
+from ssd_resnet34.runtime import pipeline
+from ssd_resnet34.runtime.pipeline import ALONE, overlapped
 
 
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 5))
@@ -76,3 +77,87 @@ def test_no_thread_is_left_behind() -> None:
     results.close()
     assert threading.active_count() == before
     assert list(overlapped(lambda n: n, [], 3)) == []
+
+
+class Machine:
+    """A clock and a network for :func:`overlapped`: time passes when told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.time = self.network = 0.0
+        self.threads: list[bool] = []
+        monkeypatch.setattr(pipeline, "perf_counter", lambda: self.time)
+
+    def busy(self) -> float:
+        return self.network
+
+    def work(self, share: float) -> bool:
+        """A second, of which the network has ``share``; gives whether the caller did it."""
+        self.time += 1
+        self.network += share
+        return threading.current_thread() is threading.main_thread()
+
+
+def test_items_are_done_one_by_one_while_the_network_has_nearly_all_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = Machine(monkeypatch)
+    taken: list[int] = []
+
+    def shares() -> Iterator[float]:
+        for n in range(10):
+            taken.append(n)
+            yield 0.1 if n == 0 else ALONE + 0.01  # the first pays for what is made once
+
+    for done, alone in enumerate(overlapped(machine.work, shares(), 2, machine.busy), 1):
+        assert alone
+        assert len(taken) == done
+
+
+@pytest.mark.parametrize("what", ["work", "items", "caller"])
+def test_they_overlap_as_soon_as_anything_else_takes_its_share(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    machine = Machine(monkeypatch)
+
+    def shares() -> Iterator[float]:
+        for n in range(20):
+            if what == "items" and n == 4:
+                machine.time += 9
+            yield 0.5 if what == "work" and n == 4 else 0.99
+
+    alone = []
+    for one in overlapped(machine.work, shares(), 2, machine.busy):
+        alone.append(one)
+        if what == "caller" and len(alone) == 5:
+            machine.time += 9
+    assert alone == [True] * 5 + [False] * 15
+
+
+@given(st.lists(st.floats(0, 1), max_size=12), st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_the_order_stays_whenever_the_change_comes(shares: list[float], workers: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        machine = Machine(patch)
+
+        def work(numbered: tuple[int, float]) -> int:
+            machine.work(numbered[1])
+            return numbered[0]
+
+        found = list(overlapped(work, enumerate(shares), workers, machine.busy))
+    assert found == list(range(len(shares)))
+
+
+def test_one_by_one_too_a_failure_comes_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+
+    def work(item: int) -> int:
+        machine.work(1)
+        if item == 4:
+            raise ValueError("the fifth")
+        return item
+
+    results = overlapped(work, range(9), 2, machine.busy)
+    assert [next(results) for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="the fifth"):
+        next(results)
+    assert list(results) == []

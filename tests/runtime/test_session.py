@@ -94,6 +94,17 @@ def test_eight_threads_get_the_results_of_one(
             assert all(np.array_equal(a, b) for a, b in zip(found, serial[n], strict=True))
 
 
+def test_busy_is_the_time_of_the_engine_alone(
+    running: Session, pictures: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([10.0, 12.5, 20.0, 21.0])  # one look before each run, one after
+    monkeypatch.setattr(session, "perf_counter", lambda: next(times))
+    before = running.busy
+    running.run(pictures[:1])
+    running.run(pictures[:1])
+    assert running.busy - before == 3.5
+
+
 def test_a_model_may_be_bytes_a_path_or_have_an_enf(tmp_path: Path, pictures: Array) -> None:
     data = fake_onnx()
     path = tmp_path / "artifact.onnx"

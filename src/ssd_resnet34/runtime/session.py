@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -158,6 +159,7 @@ class Session:
         self._tuned = tuned
         self._state = threading.Condition()
         self._running = 0
+        self._busy = 0.0
         self._closing = False
         self._closed = False
 
@@ -334,6 +336,11 @@ class Session:
         """Whether :meth:`detect` goes from pixels to boxes on the device."""
         return self._whole_road
 
+    @property
+    def busy(self) -> float:
+        """Seconds for which the engine has run so far, those of all streams together."""
+        return self._busy
+
     def remember(self, fastest: Tuning) -> None:
         """Make ``fastest`` what sessions of the same artifact, engine, precision, device and
         machine use from now on, where none of the three is asked for."""
@@ -357,10 +364,12 @@ class Session:
                 self._state.wait()
             self._check_open()
             self._running += 1
+        began = perf_counter()
         try:
             yield
         finally:
             with self._state:
+                self._busy += perf_counter() - began
                 self._running -= 1
                 self._state.notify_all()
 

@@ -42,6 +42,7 @@ def load(
     read = readers.read(data, contract, name)
     if read.kind == "artifact":
         return data
+    del data  # 40 MB that the graph needs
     if read.state is not None:
         model = builder.build(read.state, read.contract)
     else:
@@ -49,7 +50,7 @@ def load(
         model = read.model
     source = {"source_kind": read.kind, "source_sha256": read.sha256}
     artifact.embed(model, read.contract, source)
-    del data, read  # 120 MB that the bytes to come need
+    del read  # 80 MB that the bytes to come need
     return artifact.serialize(model)
 
 
