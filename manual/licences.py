@@ -18,7 +18,7 @@ ELSEWHERE: Final = {
 
 NOTES: Final = {
     "furiosa-native-postprocess": "states none itself; that of its repository",
-    "mlcommons_loadgen": "states none itself; that of its repository",
+    "mlcommons_loadgen": "states none itself; that at the head of its sources (loadgen.h)",
     "opencv-python-headless": "its wheels carry FFmpeg, LGPL-2.1, as libraries of their own",
 }
 
