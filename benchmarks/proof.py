@@ -91,6 +91,11 @@ PARTS: Final = (
             *("--baseline", "openvino:int8"),
         ),
     ),
+    Part(
+        "overlap",
+        "a stream that overlaps against images one by one",
+        ("benchmarks.overlap", "--pairs", "15"),
+    ),
     Part("sample", "the sample picture", ("benchmarks.sample",)),
     Part("check", "engines and precisions", ("ssd_resnet34", "check", "samples/scene.png")),
     Part("postprocess", "against the vendor's Rust decoder", ("benchmarks.postprocess",)),

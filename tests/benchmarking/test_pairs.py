@@ -65,4 +65,4 @@ def test_a_comparison_above_1_says_ours_is_faster() -> None:
     assert found.ratio == pytest.approx(2)
     assert found.peer_ms == pytest.approx(4)
     assert found.ours_ms == pytest.approx(2)
-    assert str(found) == "a / b: 2.00 (quartiles 2.00..2.00, 4.00 ms / 2.00 ms, 15 pairs)"
+    assert str(found) == "a / b: 2.000 (quartiles 2.000..2.000, 4.00 ms / 2.00 ms, 15 pairs)"

@@ -61,7 +61,7 @@ class Comparison:
 
     def __str__(self) -> str:
         return (
-            f"{self.name}: {self.ratio:.2f} (quartiles {self.low:.2f}..{self.high:.2f}, "
+            f"{self.name}: {self.ratio:.3f} (quartiles {self.low:.3f}..{self.high:.3f}, "
             f"{self.peer_ms:.2f} ms / {self.ours_ms:.2f} ms, {self.pairs} pairs)"
         )
 
