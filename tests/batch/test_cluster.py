@@ -4,11 +4,12 @@ import json
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -166,7 +167,7 @@ class Careless:
                 continue
             lines = actor({"shard": np.array([number])})
             again = actor({"shard": np.array([number])})  # a task that Ray repeats
-            assert lines == again
+            assert lines["errors"] == again["errors"]
             if n == 2:
                 continue
             if n == 4:
@@ -224,6 +225,84 @@ def test_error_rows_are_done_again_in_actors(
     rules = Rules(retry_errors=True)
     outcome = cluster.run(str(out), Search(str(listing)), Actors(), mine, rules=rules)
     assert outcome.summary.refused == 0
+
+
+@pytest.fixture
+def half_done(
+    careless: Careless, source: Path, tmp_path: Path, job: Callable[..., Job]
+) -> Callable[[Path], Search]:
+    """Makes eight shards in a folder, of which each has one error row; its search."""
+    listing = tmp_path / "list.txt"
+    listing.write_text("".join(f"in/{path.name}\n" for path in sorted(source.iterdir())))
+
+    def make(out: Path) -> Search:
+        late = {n: source / f"{n:02}.png" for n in range(0, 21, 3)}
+        for path in late.values():
+            path.unlink(missing_ok=True)
+        running.run(str(out), Search(str(listing)), job(threads=1), shard_size=3)
+        for n, path in late.items():
+            write(path, 10 * n)
+        return Search(str(listing))
+
+    return make
+
+
+AGAIN = Rules(retry_errors=True)
+
+
+def test_error_rows_whose_round_is_lost_are_done_in_the_next_and_no_fine_row_is(
+    careless: Careless,
+    half_done: Callable[[Path], Search],
+    tmp_path: Path,
+    job: Callable[..., Job],
+    same_process: type[SamePool],
+) -> None:
+    local, out = tmp_path / "local", tmp_path / "out"
+    mine = job(threads=1)
+    running.run(str(local), half_done(local), mine, rules=AGAIN)
+    search = half_done(out)
+    same_process.instances.clear()
+    outcome = cluster.run(str(out), search, Actors(), mine, rules=AGAIN)
+    assert outcome.summary.errors == {"empty_input": 1}
+    assert careless.rounds == [list(range(8)), [1, 5, 6, 7], [5]]
+    assert tree(out) == tree(local)
+    done = sorted(id for pool in same_process.instances for id in pool.done)
+    # The last one stays refused, in a task that is repeated; the others were done once.
+    assert done == [1, 4, 7, 10, 13, 16, 19, 24, 24]
+
+
+def test_a_round_that_does_no_error_row_again_ends_the_run_and_keeps_what_is_there(
+    careless: Careless,
+    half_done: Callable[[Path], Search],
+    tmp_path: Path,
+    job: Callable[..., Job],
+) -> None:
+    search = half_done(tmp_path / "out")
+    careless.give_up = True
+    with pytest.raises(BatchError, match="brought no shard"):
+        cluster.run(str(tmp_path / "out"), search, Actors(), job(threads=1), rules=AGAIN)
+    careless.give_up = False
+    again = cluster.run(str(tmp_path / "out"), search, Actors(), job(threads=1), rules=AGAIN)
+    assert (again.resumed, again.summary.rows, again.summary.refused) == (16, 24, 1)
+
+
+def test_only_error_rows_are_counted_when_they_are_done_again(
+    careless: Careless,
+    half_done: Callable[[Path], Search],
+    tmp_path: Path,
+    job: Callable[..., Job],
+) -> None:
+    class Counting(Watcher):
+        counts: ClassVar[list[int]] = []
+
+        def counted(self, rows: int, errors: Counter[str]) -> None:
+            self.counts.append(rows)
+
+    search = half_done(tmp_path / "out")
+    cluster.run(
+        str(tmp_path / "out"), search, Actors(), job(threads=1), rules=AGAIN, watcher=Counting()
+    )
+    assert Counting.counts[0] == 1
 
 
 def test_rounds_that_bring_nothing_end_the_run(

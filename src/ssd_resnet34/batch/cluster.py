@@ -3,26 +3,29 @@
 Ray Data hands out numbers of shards and nothing else. An actor commits a shard by the same code as
 a local run, with the same worker process inside it for what crashes or hangs; what comes back is a
 line that says so. What Ray loses, repeats or gives up therefore decides nothing: a shard is done
-when its file is there, and what is missing after a round is given out in the next.
+when its file is there, and what is missing after a round is given out in the next. Where error rows
+are done again, the file was there before: what stays refused counts once its line has come.
 """
 
 import json
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
 from .. import ray_cluster
 from ..errors import BatchError, UsageError
+from ..runtime.pipeline import overlapped
 from . import finishing, models, shards
 from . import manifest as manifests
 from .lock import Lock
 from .manifest import Manifest
-from .place import open_place
+from .place import Place, open_place
 from .planning import plan
 from .pool import START, Care, Pool
 from .running import Outcome, Rules, begin, conclude, process
@@ -115,12 +118,16 @@ def run(
         ready: Ready = _answer(ray, look.remote(job), actors)
         todo, resumed = begin(place, manifest, ready, rules, watcher)
         remaining = set(todo)
+        there = remaining & set(shards.committed(place, made)[0]) if rules.retry_errors else set()
+        retried = _untold(place, manifest, there, {})
         rows = refused = 0
         while True:
             given = len(remaining)
+            told: dict[int, Counter[str]] = {}
             for done in distribute(ray, sorted(remaining), target, job, care, rules, actors):
                 lock.check()
                 errors = Counter(json.loads(done["errors"]))
+                told[int(done["shard"])] = errors
                 rows += int(done["rows"])
                 refused += errors.total()
                 watcher.counted(int(done["rows"]), errors)
@@ -129,7 +136,8 @@ def run(
             lock.check()
             # Whatever Ray told or left out: what is there is done, what is not is not.
             summary, faults = finishing.examine(place, manifest)
-            remaining = {one.shard for one in faults}
+            retried = _untold(place, manifest, retried, told)
+            remaining = {one.shard for one in faults} | retried
             if not remaining:
                 break
             if len(remaining) >= given:
@@ -138,6 +146,19 @@ def run(
                 )
         conclude(place, made, summary)
         return Outcome(made, summary, resumed)
+
+
+def _untold(
+    place: Place, manifest: Manifest, numbers: Collection[int], told: Mapping[int, Counter[str]]
+) -> set[int]:
+    """Those of the shards that have error rows which no line told of: not done again yet."""
+    ordered = sorted(numbers)
+    found = overlapped(partial(shards.check, place, manifest), ordered, place.readers)
+    return {
+        number
+        for number, one in zip(ordered, found, strict=True)
+        if not isinstance(one, Fault) and one.errors and one.errors != told.get(number)
+    }
 
 
 def distribute(
@@ -229,7 +250,8 @@ class ShardWorker:
         """Commit the shards of a batch: ``shard``, an array of their numbers; a line for each.
 
         Returns:
-            ``shard``, ``rows`` (inputs), ``errors`` (JSON: code -> number), a list of each.
+            ``shard``, ``rows`` (inputs done, those that were kept left out), ``errors`` (JSON:
+            code -> number), a list of each.
         """
         lines: dict[str, list[Any]] = {"shard": [], "rows": [], "errors": []}
         for number in batch["shard"].tolist():
@@ -252,7 +274,7 @@ class ShardWorker:
         for number, rows, timings in process(self.manifest, self.pool, {shard: kept}, everything):
             shards.commit(self.place, self.manifest.plan, number, rows, timings)
             errors.update(row.error for row in rows if row.error is not None)
-        return self.manifest.plan.length(shard), errors
+        return self.manifest.plan.length(shard) - len(kept), errors
 
 
 def _describe(job: Job) -> Ready:
