@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from ssd_resnet34.batch import manifest as manifests
 from ssd_resnet34.batch import planning
 from ssd_resnet34.batch.manifest import FOLDER, PLAN, REPEATS, Manifest, Plan, load
 from ssd_resnet34.batch.place import LocalPlace, Place
+from ssd_resnet34.batch.sorting import Input
 from ssd_resnet34.batch.sources import Search
 from ssd_resnet34.errors import ManifestError, OutputError
 
@@ -86,6 +89,70 @@ def test_a_damaged_manifest_is_refused_with_the_mend(
         Manifest(place, load(place) or plan).shard(0)
 
 
+def last_shard(place: Place) -> list[Input]:
+    plan = load(place)
+    assert plan is not None
+    return Manifest(place, plan).shard(plan.shards - 1)
+
+
+def part_of(plan: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {**plan["parts"][0], **fields}
+
+
+EDITS: Mapping[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
+    "a larger count": (
+        lambda plan: {"count": 20, "parts": [part_of(plan, inputs=20)]},
+        "holds 10 inputs in 4 shards, not 20 in 7",
+    ),
+    "another shard size": (lambda _: {"shard_size": 2}, "10 inputs in 4 shards, not 10 in 5"),
+    "no whole shard size": (lambda _: {"shard_size": 3.0}, "shard_size of the plan is not a whole"),
+    "no whole count": (lambda _: {"count": 10.0}, "count of the plan is not a whole number"),
+    "too few parts": (lambda _: {"parts": []}, "0 parts do not hold 10 inputs"),
+    "too many parts": (
+        lambda plan: {"parts": [part_of(plan, inputs=4), part_of(plan, inputs=6)]},
+        "2 parts do not hold 10 inputs",
+    ),
+    "a part of another length": (
+        lambda plan: {"parts": [part_of(plan, inputs=9)]},
+        "part 0 has 9 inputs where 10 are planned",
+    ),
+    "fewer than none": (
+        lambda plan: {"count": -10, "parts": [part_of(plan, inputs=-10)]},
+        "do not hold -10 inputs",
+    ),
+    "a part elsewhere": (
+        lambda plan: {"parts": [part_of(plan, name="../../x")]},
+        "is no name of a file",
+    ),
+    "a part that is a number": (lambda _: {"parts": [7]}, "part 0 has not the fields name"),
+    "notes in words": (lambda _: {"notes": {"links": "two"}}, "notes are not all whole numbers"),
+    "a source that is none": (lambda _: {"source": 3}, "source of the plan is not text"),
+    "a field of one's own": (lambda _: {"mine": 1}, "the plan has not the fields source"),
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_a_plan_edited_by_hand_is_refused_with_what_is_wrong_and_the_mend(
+    pictures: Path, tmp_path: Path, what: str
+) -> None:
+    place, _ = planned(pictures, tmp_path / "out")
+    file = tmp_path / "out" / PLAN
+    plan = json.loads(file.read_text())
+    edit, reason = EDITS[what]
+    file.write_text(json.dumps({**plan, **edit(plan)}))
+    with pytest.raises(ManifestError, match=reason) as refused:
+        last_shard(place)
+    assert str(refused.value).startswith(f"{file}: ")
+    assert "put back the file as it was, or plan again with --force" in str(refused.value)
+
+
+def test_a_plan_nested_too_deep_is_no_plan(pictures: Path, tmp_path: Path) -> None:
+    place, _ = planned(pictures, tmp_path / "out")
+    (tmp_path / "out" / PLAN).write_text("[" * 100_000)
+    with pytest.raises(ManifestError, match=PLAN):
+        load(place)
+
+
 def test_force_plans_again_where_a_plan_is_damaged(pictures: Path, tmp_path: Path) -> None:
     place, plan = planned(pictures, tmp_path / "out")
     before = tree(tmp_path / "out")
@@ -119,6 +186,7 @@ import sys, time
 from pathlib import Path
 from ssd_resnet34.batch import manifest
 from ssd_resnet34.batch.place import LocalPlace
+from ssd_resnet34.batch.sorting import Input
 from ssd_resnet34.batch.sources import Search
 began = time.perf_counter()
 plan = manifest.write(LocalPlace(Path(sys.argv[2])), Search(sys.argv[1]))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from itertools import islice
+from types import NoneType
 from typing import Any, Final
 
 from ..errors import ManifestError, UsageError
@@ -153,7 +154,7 @@ def write(
 
     inputs = Sorting(told())
     remaining = iter(inputs)
-    a_part = max(1, _PART // shard_size) * shard_size
+    a_part = _shards_of_a_part(shard_size) * shard_size
     parts: list[Part] = []
     while True:
         first = list(islice(remaining, shard_size))
@@ -216,21 +217,71 @@ def load(place: Place) -> Plan | None:
     except FileNotFoundError:
         return None
     try:
-        fields: dict[str, Any] = json.loads(data)
-        schema = fields.pop("schema")
+        fields: Any = json.loads(data)
+        schema = fields.pop("schema", None) if isinstance(fields, dict) else None
         if schema != SCHEMA:
             raise ManifestError(
                 f"{place.name}/{PLAN}: schema {schema!r}, this version knows {SCHEMA}; upgrade "
-                "ssd-resnet34"
+                "ssd-resnet34, or plan again with --force"
             )
-        fields["parts"] = tuple(Part(**part) for part in fields["parts"])
-        plan = Plan(**fields)
+        _check_fields(fields, _FIELDS, "the plan")
+        for n, part in enumerate(fields["parts"]):
+            _check_fields(part, _PART_FIELDS, f"part {n}")
+        plan = Plan(**{**fields, "parts": tuple(Part(**part) for part in fields["parts"])})
         check(plan.format, plan.shard_size)
-        if plan.count != sum(part.inputs for part in plan.parts):
-            raise ValueError("its parts do not add up")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _check_parts(plan)
+    except (ValueError, UsageError, RecursionError) as error:
         raise _damaged(place, PLAN, error) from error
     return plan
+
+
+_TEXT: Final[tuple[str, tuple[type, ...]]] = "text", (str,)
+_TEXT_OR_NULL: Final[tuple[str, tuple[type, ...]]] = "text or null", (str, NoneType)
+_WHOLE: Final[tuple[str, tuple[type, ...]]] = "a whole number", (int,)
+
+_FIELDS: Final[Mapping[str, tuple[str, tuple[type, ...]]]] = {
+    "source": _TEXT,
+    "column": _TEXT_OR_NULL,
+    "follow_links": ("true or false", (bool,)),
+    "root": _TEXT_OR_NULL,
+    "format": _TEXT,
+    "shard_size": _WHOLE,
+    "count": _WHOLE,
+    "parts": ("a list", (list,)),
+    "notes": ("a table", (dict,)),
+}
+_PART_FIELDS: Final = {"name": _TEXT, "inputs": _WHOLE, "sha256": _TEXT}
+
+
+def _check_fields(found: Any, kinds: Mapping[str, tuple[str, tuple[type, ...]]], what: str) -> None:
+    """Refuse a table that has not these fields, each of its kind (to Python a bool is an int)."""
+    if not isinstance(found, dict) or set(found) != set(kinds):
+        raise ValueError(f"{what} has not the fields {', '.join(kinds)}")
+    for name, (words, types) in kinds.items():
+        if type(found[name]) not in types:
+            raise ValueError(f"{name} of {what} is not {words}")
+
+
+def _check_parts(plan: Plan) -> None:
+    """Refuse parts in which a shard would not be found."""
+    a_part = _shards_of_a_part(plan.shard_size) * plan.shard_size
+    if plan.count < 0 or len(plan.parts) != -(-plan.count // a_part):
+        raise ValueError(
+            f"{len(plan.parts)} parts do not hold {plan.count} inputs in shards of "
+            f"{plan.shard_size}"
+        )
+    for n, part in enumerate(plan.parts):
+        wanted = min(a_part, plan.count - n * a_part)
+        if part.inputs != wanted:
+            raise ValueError(f"part {n} has {part.inputs} inputs where {wanted} are planned")
+        if "/" in part.name or "\0" in part.name:
+            raise ValueError(f"part {n}: {part.name!r} is no name of a file")
+    if not all(type(number) is int for number in plan.notes.values()):
+        raise ValueError("notes are not all whole numbers")
+
+
+def _shards_of_a_part(shard_size: int) -> int:
+    return max(1, _PART // shard_size)
 
 
 class Manifest:
@@ -247,8 +298,7 @@ class Manifest:
             ManifestError: the part is missing or damaged.
             OutputError: it cannot be read.
         """
-        a_part = max(1, _PART // self.plan.shard_size)
-        index, group = divmod(number, a_part)
+        index, group = divmod(number, _shards_of_a_part(self.plan.shard_size))
         part = self.plan.parts[index]
         try:
             data, metadata = self._open(part)
@@ -271,8 +321,19 @@ class Manifest:
             raise _damaged(self.place, name, "missing") from error
         if hashlib.sha256(data).hexdigest() != part.sha256:
             raise _damaged(self.place, name, "not the bytes that were planned")
-        return data, parquet().read_metadata(io.BytesIO(data))
+        metadata = parquet().read_metadata(io.BytesIO(data))
+        planned = part.inputs, -(-part.inputs // self.plan.shard_size)
+        if (metadata.num_rows, metadata.num_row_groups) != planned:  # by its hash the part is right
+            raise _damaged(
+                self.place,
+                PLAN,
+                f"{part.name} holds {metadata.num_rows} inputs in {metadata.num_row_groups} "
+                f"shards, not {planned[0]} in {planned[1]}",
+            )
+        return data, metadata
 
 
 def _damaged(place: Place, name: str, reason: object) -> ManifestError:
-    return ManifestError(f"{place.name}/{name}: {reason}; plan again with --force")
+    return ManifestError(
+        f"{place.name}/{name}: {reason}; put back the file as it was, or plan again with --force"
+    )
