@@ -1,5 +1,6 @@
 """What all forms have in common: the same samples, the same contract, the same refusals."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -176,3 +177,31 @@ def test_a_name_that_no_system_has_is_refused_too(tmp_path: Path, form: Format) 
     for name in ("x" * 5000, "nul\0"):
         with pytest.raises(UsageError):
             read(tmp_path / name, form)
+
+
+LABEL_FILES: dict[str, tuple[Any, str]] = {
+    "a COCO file": ("coco", "annotations/instances_train.json"),
+    "a list of VOC": ("voc", "ImageSets/Main/train.txt"),
+    "an XML of VOC": ("voc", "Annotations/a.xml"),
+    "the settings of YOLO": ("yolo", "data.yaml"),
+    "a text of YOLO": ("yolo", "labels/train/a.txt"),
+    "a list of YOLO": ("yolo", "images/train"),
+}
+
+
+@pytest.mark.parametrize("what", LABEL_FILES)
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_labels_from_a_pipe_or_device_are_refused_and_not_waited_for(
+    tmp_path: Path, what: str, kind: str
+) -> None:
+    form, name = LABEL_FILES[what]
+    FORMS[form](tmp_path)
+    file = tmp_path / name
+    file.rename(tmp_path / "before")
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    place = file if what in ("a COCO file", "the settings of YOLO") else tmp_path
+    with pytest.raises(UsageError, match=f"{file.name}: .*a pipe or device, not a file.*; .*"):
+        read(place, form)

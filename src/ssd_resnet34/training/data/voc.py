@@ -21,6 +21,7 @@ from ...evaluation.dataset import some
 from ...vision.images import EXTENSIONS
 from .assembling import PYTHON, Found, Names, Unknown, assembled, contract_of, indices_of
 from .example import DataSet
+from .opening import open_regular
 from .sizes import MAX_SIDE, displayed_size
 
 MAX_BYTES: Final = 4 << 20
@@ -140,11 +141,13 @@ def _listed(root: Path, split: str) -> list[str]:
     folder = root / "ImageSets" / "Main"
     file = folder / f"{split}.txt"
     try:
-        lines = file.read_text("utf-8").splitlines()
+        with open_regular(file) as stream:
+            lines = stream.read().decode().splitlines()
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         there = sorted(one.stem for one in folder.glob("*.txt") if "_" not in one.stem)
         mend = f"name one of {some(there)}" if there else "write the names of its images there"
-        raise UsageError(f"{file}: cannot be read ({error}); {mend}") from error
+        raise UsageError(f"{file}: cannot be read ({reason}); {mend}") from error
     names = [line.split()[0] for line in lines if line.strip()]
     if not names:
         raise UsageError(f"{file}: no image in this split; write the names of some")
@@ -171,7 +174,7 @@ class _Plain(ElementTree.TreeBuilder):
 
 def _annotation(file: Path) -> _Annotation:
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             data = stream.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise UsageError(f"{file}: more than {MAX_BYTES >> 20} MiB; split it, an image a file")

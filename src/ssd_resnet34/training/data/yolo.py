@@ -20,6 +20,7 @@ from ...errors import ImageError, UsageError
 from ...evaluation.dataset import is_id, some
 from .assembling import PYTHON, Found, Names, Unknown, assembled, contract_of, indices_of
 from .example import DataSet
+from .opening import open_regular
 from .sizes import displayed_size, images_in
 
 MAX_BYTES: Final = 4 << 20
@@ -132,7 +133,7 @@ def _settings(file: Path) -> Mapping[str, Any]:
 
 def _text(file: Path, mend: str) -> str:
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             data = stream.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise UsageError(f"{file}: more than {MAX_BYTES >> 20} MiB; {mend}")
@@ -140,7 +141,8 @@ def _text(file: Path, mend: str) -> str:
     except (OSError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"{file}: cannot be read ({error}); {mend}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{file}: cannot be read ({reason}); {mend}") from error
 
 
 def _names(file: Path, settings: Mapping[str, Any]) -> list[str]:
@@ -178,7 +180,7 @@ def _listed(file: Path, settings: Mapping[str, Any], split: str) -> list[Path]:
             place = root / entry[3:]  # as Roboflow writes and Ultralytics reads it
         if os.path.isdir(place):
             found += images_in(place)
-        elif os.path.isfile(place):
+        elif os.path.exists(place):
             found += _named(place)
         else:
             raise UsageError(f"{file}: {split}: {place} does not exist; mend path or {split}")
