@@ -98,6 +98,27 @@ def test_foreign_metadata_stays_and_is_not_ours() -> None:
     assert any(prop.key == "author" for prop in model.metadata_props)
 
 
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ('{"size": 600, "init": "embedded"}', 600),
+        (None, None),
+        ("{}", None),
+        ("[600]", None),
+        ('{"size": "600"}', None),
+        ('{"size": true}', None),
+        ("{", None),
+        ("[" * 100_000, None),
+    ],
+)
+def test_the_size_that_a_model_was_trained_at_is_read_whatever_the_file_holds(
+    text: str | None, size: int | None
+) -> None:
+    model = small()
+    artifact.embed(model, TWO, {} if text is None else {artifact.TRAINING: text})
+    assert artifact.trained_size(model) == size
+
+
 def test_a_model_without_contract_is_told_so() -> None:
     with pytest.raises(ArtifactError, match=r"no ssd_resnet34.contract metadata"):
         artifact.contract_of(small())

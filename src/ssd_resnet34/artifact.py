@@ -6,6 +6,7 @@ An artifact is an ONNX model with input ``image`` and the twelve outputs of the 
 """
 
 import io
+import json
 from collections.abc import Iterator, Mapping
 from math import prod
 from os import PathLike
@@ -23,6 +24,11 @@ NAMESPACE: Final = "ssd_resnet34."
 
 MAX_BYTES: Final = 512 * 1024**2
 """Largest model file that is read, bytes; the published ones have 20 to 85 million."""
+
+TRAINING: Final = "training"
+"""Key, after the prefix, of JSON with ``size`` (the input's side in pixels that the model was
+trained and scored at), ``init``, ``epochs``, ``epoch`` (the one kept) and ``AP``. No date: equal
+runs of ``train`` give equal files."""
 
 _GRAPH: Final = 7
 _INITIALIZERS: Final = 5
@@ -188,6 +194,22 @@ def metadata(model: "onnx.ModelProto | bytes") -> dict[str, str]:
         for prop in proto.metadata_props
         if prop.key.startswith(NAMESPACE)
     }
+
+
+def trained_size(model: "onnx.ModelProto | bytes") -> int | None:
+    """Side in pixels of the input that the model was trained at; None where the file does not say.
+
+    Every engine runs it at 1200, where a model of another size finds less.
+
+    Raises:
+        ArtifactError, UnsafeWeights: as :func:`load`, for bytes.
+    """
+    try:
+        facts = json.loads(metadata(model).get(TRAINING, "null"))
+    except (ValueError, RecursionError):  # anybody may have written the file
+        return None
+    size = facts.get("size") if isinstance(facts, dict) else None
+    return size if isinstance(size, int) and not isinstance(size, bool) else None
 
 
 def contract_of(model: "onnx.ModelProto | bytes") -> Contract:

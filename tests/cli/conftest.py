@@ -14,6 +14,7 @@ import pytest
 from command import Result, Run
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
+from ssd_resnet34 import artifact
 from ssd_resnet34.cli.main import main
 
 
@@ -23,6 +24,16 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.getbasetemp() / "fake.onnx"
     if not path.exists():
         path.write_bytes(fake_onnx())
+    return path
+
+
+@pytest.fixture
+def trained_at_600(weights: Path, tmp_path: Path) -> Path:
+    """The fake network as ``train --size 600`` would have left it."""
+    model = artifact.load(weights)
+    artifact.embed(model, artifact.contract_of(model), {artifact.TRAINING: '{"size": 600}'})
+    path = tmp_path / "trained.onnx"
+    path.write_bytes(artifact.serialize(model))
     return path
 
 

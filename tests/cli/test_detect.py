@@ -207,6 +207,20 @@ def test_an_unknown_engine_or_weights_is_one_line_and_bad_usage(run: Run, pictur
     assert (file.code, file.err.count("gone.onnx: no such file")) == (2, 1)
 
 
+def test_a_model_that_was_trained_at_another_size_is_told_of(
+    run: Run, picture: Picture, trained_at_600: Path
+) -> None:
+    chosen = ["--engine", "fake", "--weights", trained_at_600]
+    result = run("detect", picture(), *chosen, fake=False)
+    assert result.code == 0
+    assert result.err == (
+        "note: trained.onnx was trained at 600×600 and runs at 1200×1200, where it finds less; "
+        "train it on with --init and --size 1200\n"
+    )
+    assert run("detect", picture(), *chosen, "-q", fake=False).err == ""
+    assert run("detect", picture()).err == ""
+
+
 def test_verbose_says_what_runs_and_how_long(run: Run, picture: Picture) -> None:
     result = run("detect", picture(), "-v")
     assert "Engine: fake" in result.err

@@ -133,6 +133,15 @@ def test_saved_predictions_score_the_same(
     assert again["seconds_per_image"] is None
 
 
+def test_a_model_that_was_trained_at_another_size_is_told_of(
+    run: Run, annotations: Path, trained_at_600: Path
+) -> None:
+    words = ["eval", annotations, annotations.parent / "images", "--engine", "fake", "--weights"]
+    told = run(*words, trained_at_600).err
+    assert told.count("note: trained.onnx was trained at 600×600 and runs at 1200×1200") == 1
+    assert "trained at" not in run(*words, trained_at_600, "-q").err
+
+
 def test_kept_heads_score_the_same(
     evaluate: Evaluate, run: Run, annotations: Path, tmp_path: Path, weights: Path
 ) -> None:

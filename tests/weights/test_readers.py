@@ -114,6 +114,14 @@ def test_our_fp16_file_comes_back_with_its_contract(tmp_path: Path) -> None:
     assert artifact.contract_of(weights.load(path)) == FINE_TUNED
 
 
+def test_what_training_says_of_its_run_survives_into_the_graph(tmp_path: Path) -> None:
+    facts = {readers.TRAINING_KEY: '{"size": 600}', "run": "x"}
+    path = embedded.export(small(FINE_TUNED), FINE_TUNED, tmp_path / "a.safetensors", facts)
+    assert artifact.trained_size(weights.load(path)) == 600
+    plain = embedded.export(small(FINE_TUNED), FINE_TUNED, tmp_path / "b.safetensors")
+    assert artifact.TRAINING not in artifact.metadata(weights.load(plain))
+
+
 def test_an_export_that_fails_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from ..vision.writers import Writer, open_writer, save
 from . import videos
 from .inputs import expand, read
 from .terminal import complain, progress, show_objects
+from .trained_size import note_size
 from .videos import Which
 
 SOME_REFUSED: Final = 3
@@ -143,6 +144,7 @@ def detect(
                 limits=limits,
             )
         )
+        note_size(detector.model, quiet=quiet)
         if verbose:
             print(detector.session.summary(), file=sys.stderr)
         if watching is not None:

@@ -199,7 +199,7 @@ def eval_(
         if predictions is not None:
             given = from_file(predictions, whole, dataset, numbering)
         elif explain or mine is not None or explain_inputs:
-            source = way.heads(dataset, images, heads, stack)
+            source = way.heads(dataset, images, heads, stack, quiet=quiet)
             every: Literal["all", "annotated"]
             every = "all" if image_set is Images.all else "annotated"
             collector = collector_for(source.contract, way.recipe(source, every), source.name)
@@ -210,7 +210,7 @@ def eval_(
                 way, source, collector, whole, given.category_ids, mine, explain_inputs, quiet
             )
         else:
-            source = way.heads(dataset, images, heads, stack)
+            source = way.heads(dataset, images, heads, stack, quiet=quiet)
             journal = stack.enter_context(Journal(journal_key(source, dataset, settings)))
             go = partial(run, source, dataset, journal, settings)
             given = from_run(source, dataset, dataset, settings, go, quiet)

@@ -40,6 +40,7 @@ from ..runtime import session
 from ..runtime.session import Session
 from ..vision.detections import Detections
 from .terminal import complain, progress
+from .trained_size import note_size
 
 NAMED: Final = 20
 """Refused images that have a line each on stderr; the page and --json have all."""
@@ -179,11 +180,18 @@ class Way:
     settings: Settings
 
     def heads(
-        self, dataset: Dataset, images: Path | None, kept: Path | None, stack: ExitStack
+        self,
+        dataset: Dataset,
+        images: Path | None,
+        kept: Path | None,
+        stack: ExitStack,
+        *,
+        quiet: bool,
     ) -> Heads:
         """Those in the folder ``kept``, or of a network over the folder ``images``.
 
-        The network is closed with ``stack``, and made after it is known that there are images.
+        The network is closed with ``stack``, and made after it is known that there are images. That
+        it was trained at another size is said now, unless ``quiet``: before hours of a run.
 
         Raises:
             UsageError: there are none.
@@ -205,6 +213,7 @@ class Way:
                 threads=self.threads,
             )
         )
+        note_size(detector.model, quiet=quiet)
         return Network(detector.model, detector.session, images, resize=self.resize)
 
     def recipe(self, heads: Heads, images: Literal["all", "annotated"]) -> Recipe:

@@ -23,8 +23,8 @@ def load(
 
     A state dict is built into a graph, a published graph is cut at its heads, an artifact of this
     package comes back as it is. The result has input ``image`` [N, 3, 1200, 1200], the twelve
-    heads as outputs, and the contract, the source's kind and its sha256 in its metadata. It is
-    fp32 unless the published graph is int8.
+    heads as outputs, and the contract, the source's kind, its sha256 and what ``train`` wrote of
+    its run in its metadata. It is fp32 unless the published graph is int8.
 
     Args:
         weights: a record's name (fetched if it is not in the cache), a path, or bytes.
@@ -49,6 +49,8 @@ def load(
         assert read.model is not None  # one of the two is set
         model = read.model
     source = {"source_kind": read.kind, "source_sha256": read.sha256}
+    if read.training is not None:
+        source[artifact.TRAINING] = read.training
     artifact.embed(model, read.contract, source)
     del read  # 80 MB that the bytes to come need
     return artifact.serialize(model)

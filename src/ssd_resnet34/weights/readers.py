@@ -31,6 +31,9 @@ Kind = Literal["safetensors", "pytorch", "graph", "artifact"]
 CONTRACT_KEY: Final = f"{artifact.NAMESPACE}contract"
 """Key of the contract's JSON in a safetensors file's metadata."""
 
+TRAINING_KEY: Final = f"{artifact.NAMESPACE}{artifact.TRAINING}"
+"""Key there of what ``train`` says of its run."""
+
 _FIRST = "model.layer1.0.weight"
 _PREFERRED: Final = ("model", "state_dict", "model_state_dict", "")
 
@@ -41,7 +44,9 @@ class ReadWeights:
 
     ``state`` (kinds ``safetensors`` and ``pytorch``) has the 218 official keys in checkpoint order,
     float32, ``num_batches_tracked`` int64. ``model`` (``graph``: cut at its heads; ``artifact``:
-    made by this package) is ONNX. Exactly one of them is set. ``sha256`` is the file's.
+    made by this package) is ONNX. Exactly one of them is set. ``sha256`` is the file's;
+    ``training`` is what a safetensors file says of its run, as it stands there
+    (:data:`ssd_resnet34.artifact.TRAINING`).
     """
 
     kind: Kind
@@ -49,6 +54,7 @@ class ReadWeights:
     sha256: str
     state: Mapping[str, NDArray[Any]] | None = None
     model: "onnx.ModelProto | None" = None
+    training: str | None = None
 
 
 def read(
@@ -77,7 +83,8 @@ def read(
         state, metadata = read_safetensors(data, name)
         text = metadata.get(CONTRACT_KEY)
         own = None if text is None else Contract.from_json(text)
-        return _from_state("safetensors", state, contract, own, digest, name)
+        found = _from_state("safetensors", state, contract, own, digest, name)
+        return replace(found, training=metadata.get(TRAINING_KEY))
     if data.startswith((pickles.ZIP_MAGIC, pickles.PICKLE_MAGIC)):
         state = _pick(list(pickles.state_dicts(pickles.read_pickle(data, name), name)), name)
         return _from_state("pytorch", state, contract, None, digest, name)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssd_resnet34 import artifact
+from ssd_resnet34 import artifact, weights
 from ssd_resnet34.contract import INPUT_SIZE, LEVELS, Category, Contract
 from ssd_resnet34.errors import OutputError, UsageError, WeightsError
 from ssd_resnet34.network.module import SSDResNet34Module
@@ -219,8 +219,9 @@ def test_equal_weights_are_equal_bytes_and_tell_how_they_were_trained(tmp_path: 
     text = readers.read_safetensors(paths[0].read_bytes(), "a")[1]["ssd_resnet34.training"]
     assert json.loads(text) == facts
     write_graph(paths[0], tmp_path / "model.onnx")
-    kept = artifact.metadata((tmp_path / "model.onnx").read_bytes())
-    assert json.loads(kept["training"]) == facts
+    graph = (tmp_path / "model.onnx").read_bytes()
+    assert json.loads(artifact.metadata(graph)["training"]) == facts
+    assert weights.load(paths[0]) == graph  # what every command makes of the other file
     found = readers.read(paths[0])
     assert found.contract == TWO
     assert found.state is not None

@@ -8,19 +8,15 @@ from typing import Any, Final
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ... import artifact, files
+from ... import files
+from ... import weights as weights_files
 from ...contract import Contract
-from ...network.builder import build, check_state
+from ...network.builder import check_state
 from ...weights import readers
 from ...weights.safetensors_head import encoded
 
 WEIGHTS: Final = "model.safetensors"
 GRAPH: Final = "model.onnx"
-
-TRAINING: Final = "training"
-"""Metadata of both, after the package's prefix: JSON with ``size`` (the input's side that the model
-was trained and scored at), ``init``, ``epochs``, ``epoch`` (the one kept) and ``AP``. No date: two
-equal runs give equal files."""
 
 
 def arrays_of(state: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
@@ -34,12 +30,12 @@ def write_weights(
     path: Path,
     training: Mapping[str, Any] | None = None,
 ) -> None:
-    """The 218 keys as float32 safetensors, with the contract in its metadata.
+    """The 218 keys as float32 safetensors, with contract and ``training`` in its metadata.
 
     The same arguments give the same bytes.
 
     Args:
-        training: facts of the run, plain values, for the metadata.
+        training: facts of the run, plain values; see :data:`ssd_resnet34.artifact.TRAINING`.
 
     Raises:
         WeightsError: NaN or infinity in the weights.
@@ -51,7 +47,7 @@ def write_weights(
     check_state(arrays, contract.num_classes, str(path))
     entries = {readers.CONTRACT_KEY: contract.to_json(), "format": "np"}
     if training is not None:
-        entries[f"{artifact.NAMESPACE}{TRAINING}"] = json.dumps(training, sort_keys=True)
+        entries[readers.TRAINING_KEY] = json.dumps(training, sort_keys=True)
     files.write(path, _ordered(save(arrays, entries)))
 
 
@@ -62,17 +58,10 @@ def _ordered(data: bytes) -> bytes:
 
 
 def write_graph(weights: Path, path: Path) -> None:
-    """The fp32 ONNX of a safetensors file that :func:`write_weights` wrote, with its metadata.
+    """The fp32 ONNX that every command makes of a safetensors file, with its metadata.
 
     Raises:
         WeightsError: the file is not whole.
         UsageError, OutputError: ``path`` cannot be written; what was there stays.
     """
-    data, name = readers.bytes_of(weights)
-    found = readers.read(data, name=name)
-    assert found.state is not None  # a safetensors file
-    model = build(found.state, found.contract)
-    training = readers.read_safetensors(data, name)[1].get(f"{artifact.NAMESPACE}{TRAINING}")
-    if training is not None:
-        artifact.embed(model, found.contract, {TRAINING: training})
-    files.write(path, artifact.serialize(model))
+    files.write(path, weights_files.load(weights))
