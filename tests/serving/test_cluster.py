@@ -177,7 +177,7 @@ def test_load_starts_a_replica_on_the_other_node_and_a_killed_one_is_replaced(
 
 
 @pytest.mark.proof
-def test_a_node_removed_without_grace_costs_the_requests_on_it_and_no_more(
+def test_a_node_removed_without_grace_costs_the_requests_on_it_and_one_added_takes_over(
     server: Server, nodes: Any, folder: Path, detector: Detector
 ) -> None:
     (extra,) = nodes.worker_nodes
@@ -200,7 +200,9 @@ def test_a_node_removed_without_grace_costs_the_requests_on_it_and_no_more(
             answer = client.post("/detect", content=picture(shade))
             assert answer.json()["detections"] == detector(picture(shade)).to_dict()["detections"]
     assert server.process.poll() is None
-    nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
+    added = nodes.add_node(num_cpus=1, object_store_memory=MEMORY)
+    with under_load(server):
+        wait(lambda: raylet(added) in replicas(folder).values(), PATIENCE)
 
 
 def raylet(node: Any) -> int:
