@@ -218,6 +218,7 @@ def test_a_signal_ends_the_command_after_a_checkpoint_and_resume_goes_on(
         (("--resume", "--no-val"), "no checkpoint to resume; leave --resume out"),
         (("--plain", "--no-mirror", "--no-val"), "--no-mirror has no effect with --plain"),
         (("--no-val", "--mix", "x"), "--mix x: give FORMAT:DATA"),
+        (("--no-val", "--mix", "coco:"), "FORMAT:DATA:IMAGES or FORMAT:DATA:IMAGES:LABELS"),
         (("--no-val", "--mix", "tfrecord:x"), "--mix tfrecord:x: give FORMAT:DATA"),
         (("--no-val", "--batch", 4, "--at-once", 3, "--size", SIDE), "at_once: 3 does not divide"),
     ],
@@ -304,6 +305,38 @@ def test_sources_that_label_different_things_are_mixed_and_scored_on_the_first(
     found = json.loads(result.out)
     assert found["classes"] == {"disc": 2, "square": 4, "ring": 2}
     assert any("validation are trained on" in text for text in found["problems"])
+
+
+@pytest.mark.parametrize(
+    ("unknown", "taught"), [("", True), (":ring", False), (":unlabelled", False)]
+)
+def test_what_a_mixed_source_does_not_label_can_be_declared(
+    run: Run, cells: Path, tmp_path: Path, unknown: str, taught: bool
+) -> None:
+    other = tmp_path / "other.json"
+    document = json.loads(cells.read_text())
+    document["categories"].append({"id": 10, "name": "ring"})
+    other.write_text(json.dumps(document))
+    mix = ("--mix", f"coco:{other}:{cells.parent / 'pictures'}{unknown}", "--no-val")
+    result = run(*options(cells, tmp_path / "out", *mix, "--size", SIDE, "--check", "--json"))
+    assert result.code == 0, result.err
+    told = [one for one in json.loads(result.out)["problems"] if "(ring): taught as absent" in one]
+    assert bool(told) == taught
+    if told:
+        assert told[0].endswith("give --mix FORMAT:DATA:IMAGES:unlabelled")
+
+
+def test_a_mixed_source_may_leave_its_images_where_they_are_and_name_labels(
+    run: Run, cells: Path, tmp_path: Path
+) -> None:
+    (cells.parent / "other").mkdir()
+    other = cells.parent / "other" / "cells.json"
+    other.write_bytes(cells.read_bytes())
+    (cells.parent / "images").symlink_to(cells.parent / "pictures")
+    mix = ("--mix", f"coco:{other}::disk", "--no-val", "--check")
+    result = run(*options(cells, tmp_path / "out", *mix))
+    assert result.code == 2
+    assert "'disk' is unknown; did you mean 'disc'?" in result.err
 
 
 def test_a_folder_without_validation_says_what_to_give(

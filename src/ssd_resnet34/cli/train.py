@@ -20,6 +20,7 @@ from .terminal import complain, printable, progress
 from .train_report import Shown, describe, show
 
 if TYPE_CHECKING:
+    from ..training.data.assembling import Unknown
     from ..training.data.example import DataSet
 
 EXAMPLES: Final = """Examples:
@@ -33,6 +34,9 @@ ssd-resnet34 train data.yaml --format yolo --out run/ --batch 8 --size 600
 
 ssd-resnet34 train data.yaml --format yolo --out run/ --batch 8 --size 600
 --resume
+
+ssd-resnet34 train coco/ --format coco --out run/
+--mix voc:VOC2007/ --mix yolo:data.yaml::car,bus
 
 torchrun --nproc-per-node 8 -m ssd_resnet34 train coco/ --format coco
 --out run/ --batch 128
@@ -90,8 +94,9 @@ def train(
     mix: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FORMAT:DATA[:IMAGES]",
-            help="Another source; classes it lacks are unknown in its images. Repeatable.",
+            metavar="FORMAT:DATA[:IMAGES[:LABELS]]",
+            help="Another source; classes it lacks, and LABELS as of --unknown, are unknown in it. "
+            "Repeatable.",
         ),
     ] = None,
     unknown: Annotated[
@@ -272,12 +277,10 @@ def _data(
     from ..training.data.mixing import mixed
     from ..training.data.reading import read
 
-    labels: Any = ()
-    if unknown is not None:
-        words = [word for part in unknown.split(",") if (word := part.strip())]
-        labels = "unlabelled" if words == ["unlabelled"] else words
     names = Names("--images DIR", "--split", "--unknown unlabelled")
-    own = read(data, format.value, images=images, split=split, unknown=labels, names=names)
+    own = read(
+        data, format.value, images=images, split=split, unknown=_unknown(unknown), names=names
+    )
     learned = mixed([own, *map(_other, mix)]) if mix else own
     alone = format is Format.coco and os.path.isfile(data) and val_split is None
     if no_val or (val is None and alone):
@@ -311,15 +314,24 @@ def _other(text: str) -> "DataSet":
     from ..training.data.assembling import Names
     from ..training.data.reading import read
 
-    form, _, rest = text.partition(":")
-    path, _, folder = rest.partition(":")
+    form, path, folder, unknown = [*text.split(":", 3), "", "", ""][:4]
     if form not in tuple(Format) or not path:
         raise UsageError(
-            f"--mix {text}: give FORMAT:DATA or FORMAT:DATA:IMAGES with the formats "
-            f"{', '.join(Format)}"
+            f"--mix {text}: give FORMAT:DATA, FORMAT:DATA:IMAGES or FORMAT:DATA:IMAGES:LABELS with "
+            f"the formats {', '.join(Format)}"
         )
-    names = Names("--mix FORMAT:DATA:IMAGES", "another folder", 'unknown="unlabelled" in Python')
-    return read(path, Format(form).value, images=folder or None, names=names)
+    names = Names(
+        "--mix FORMAT:DATA:IMAGES", "another folder", "--mix FORMAT:DATA:IMAGES:unlabelled"
+    )
+    return read(
+        path, Format(form).value, images=folder or None, unknown=_unknown(unknown), names=names
+    )
+
+
+def _unknown(text: str | None) -> "Unknown":
+    """Labels, or all without any box, as the command line has them."""
+    words = [word for part in (text or "").split(",") if (word := part.strip())]
+    return "unlabelled" if words == ["unlabelled"] else words
 
 
 def _check(
