@@ -48,6 +48,8 @@ class WorkerProcess:
         self._loop = asyncio.get_running_loop()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="to-worker")
         self._reader = threading.Thread(target=self._read, name="from-worker", daemon=True)
+        self._reported = False
+        """Until then it loads, and reads nothing."""
 
     def start(self) -> None:
         """Blocks for some milliseconds. Signals to the whole group are not for the worker."""
@@ -66,9 +68,14 @@ class WorkerProcess:
         self._process.kill()
 
     def stop(self) -> None:
-        """End it, by force if need be; returns when it is gone. Blocks."""
-        self.send(None)
-        self._process.join(_PATIENCE)
+        """End it, by force if need be; returns when it is gone. Blocks.
+
+        One that still loads has nothing to lose: what it may be writing appears whole or not at
+        all, and caches drop what was left half-written.
+        """
+        if self._reported:
+            self.send(None)
+            self._process.join(_PATIENCE)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -82,7 +89,9 @@ class WorkerProcess:
     def _read(self) -> None:
         with contextlib.suppress(EOFError, OSError):
             while True:
-                self._call(self._on_report, self._pipe.recv())
+                report = self._pipe.recv()
+                self._reported = True
+                self._call(self._on_report, report)
         self._process.join(_PATIENCE)
         if self._process.is_alive():  # the pipe is closed, but not the process
             self._process.kill()

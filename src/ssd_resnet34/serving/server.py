@@ -74,12 +74,13 @@ def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT; accepted requests are answered first.
 
-    ``on_ready`` gets the address and what runs, once, when the first worker is ready. ``wrap`` may
-    put something in front of the application, such as a route of its own.
+    ``on_ready`` gets the address and what runs, once, when the first worker is ready; what it
+    raises is logged. ``wrap`` may put something in front of the application, such as a route of its
+    own.
 
     Raises:
-        ServerError: the port is taken, workers end one after the other, or requests were still
-            running when the time to drain was over.
+        ServerError: the port is taken, workers end one after the other, the HTTP server ends by
+            itself, or requests were still running when the time to drain was over.
         WeightsError, ArtifactError, SessionError, UsageError: a worker cannot start.
     """
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
@@ -125,11 +126,13 @@ async def _serve(
     announced = asyncio.create_task(_announce(pool, _address(listener), on_ready))
     try:
         await asyncio.wait((serving, stopped, pool.failed), return_when=asyncio.FIRST_COMPLETED)
-        if not pool.failed.done():
+        if not serving.done() and not pool.failed.done():
             await _drained(pool, server)
         lost = pool.abandon()
         if pool.failed.done():
             pool.failed.result()  # raises
+        if serving.done():  # nobody has told it to
+            raise _dead(serving) from serving.exception()
         if lost:
             raise ServerError(
                 f"requests that were not answered: {lost}; give them {limits.drain_seconds:g} s "
@@ -146,6 +149,13 @@ async def _serve(
         await asyncio.gather(serving, announced, stopped, return_exceptions=True)
         await stopping
         _LOG.info("stopped")
+    if serving.exception() is not None:
+        raise _dead(serving) from serving.exception()
+
+
+def _dead(serving: "asyncio.Task[None]") -> ServerError:
+    reason = serving.exception() or "without an error"
+    return ServerError(f"the HTTP server ended by itself ({reason!r}); start it again")
 
 
 async def _drained(pool: Pool, server: "_Server") -> None:
@@ -161,7 +171,10 @@ async def _drained(pool: Pool, server: "_Server") -> None:
 async def _announce(pool: Pool, address: str, on_ready: Callable[[str, Started], None]) -> None:
     while pool.facts is None:
         await asyncio.sleep(0.02)
-    on_ready(address, pool.facts)
+    try:
+        on_ready(address, pool.facts)
+    except Exception:  # such as a log that nobody reads any more
+        _LOG.exception("ready, and that could not be told")
 
 
 class _Server(uvicorn.Server):
