@@ -240,6 +240,23 @@ def test_a_missing_folder_of_the_validation_is_named_by_its_option(
     assert "nowhere: no such folder; name the one with the images with --val-images" in result.err
 
 
+def test_a_validation_without_a_readable_image_is_refused_before_the_first_step(
+    run: Run, cells: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "damaged").mkdir()
+    for number in range(2):
+        (tmp_path / "damaged" / f"{number}.png").write_bytes(b"")
+    val = ("--val", cells, "--val-images", tmp_path / "damaged")
+    result = run(*options(cells, tmp_path / "out", *QUICK, *val))
+    assert result.code == 2
+    assert "validation: not one image with an object can be read" in result.err
+    assert "0.png" in result.err
+    assert not (tmp_path / "out").exists()
+    checked = run(*options(cells, tmp_path / "out", "--size", SIDE, *val, "--check"))
+    assert checked.code == 1
+    assert "validation: not one image with an object can be read" in checked.out
+
+
 WITHOUT_TORCH = """
 import sys
 

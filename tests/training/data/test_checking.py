@@ -15,7 +15,7 @@ from full_disk import full_disk
 from ssd_resnet34.errors import OutputError, TrainingError, UsageError
 from ssd_resnet34.training.data import drawing
 from ssd_resnet34.training.data.augmentation import Augmentation
-from ssd_resnet34.training.data.checking import check, same_files
+from ssd_resnet34.training.data.checking import check, same_files, unscored
 from ssd_resnet34.training.data.drawing import TILE, annotated, drawn, write_drawings
 from ssd_resnet34.training.data.example import DataSet
 from ssd_resnet34.training.data.loading import Examples
@@ -160,7 +160,24 @@ def test_a_validation_without_one_readable_image_stops(tmp_path: Path) -> None:
         sample.path.unlink()
     found = check(data, validation)
     assert found.stops
-    assert told(found.problems, "validation: not one image can be read")
+    assert told(found.problems, "validation: not one image with an object can be read")
+
+
+def test_a_validation_with_objects_in_unreadable_images_alone_stops(tmp_path: Path) -> None:
+    validation = made(tmp_path, 3, split="val", first=20)
+    empty = replace(
+        validation.samples[0],
+        boxes=np.zeros((0, 4), np.float32),
+        indices=np.zeros(0, np.int64),
+        ignored=np.zeros(0, np.bool_),
+    )
+    crowd = replace(validation.samples[1], ignored=np.ones_like(validation.samples[1].ignored))
+    validation.samples[2].path.write_bytes(b"no picture")
+    judged = replace(validation, samples=(empty, crowd, validation.samples[2]))
+    found = check(made(tmp_path, 20), judged)
+    assert found.stops
+    assert told(found.problems, "not one image with an object can be read", "22.png: text is not")
+    assert unscored(replace(judged, samples=(*judged.samples, validation.samples[1]))) is None
 
 
 def test_a_validation_of_other_classes_cannot_be_used(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Scoring a module: the same detections as the usual road, refusals, unknown classes, NaN."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from fake_network import fake_heads
 from ssd_resnet34.contract import COCO, INPUT_SIZE, LEVELS
-from ssd_resnet34.errors import TrainingError, UsageError
+from ssd_resnet34.errors import MissingExtra, TrainingError, UsageError
 from ssd_resnet34.training.data.example import DataSet, Sample
 from ssd_resnet34.training.fitting import Recipe, train
 from ssd_resnet34.training.fitting.placing import priors_for
@@ -136,13 +137,26 @@ def test_sets_that_cannot_be_learnt_from_or_scored_on_are_refused(
     data = DataSet(COCO, (sample,))
     nothing = DataSet(COCO, (replace(sample, ignored=np.array([True])),))
     other = DataSet(replace(COCO, categories=COCO.categories[:3]), (sample,))
+    gone = DataSet(COCO, (replace(sample, path=tmp_path / "gone.png"),))
     for learnt, judged, message in (
         (DataSet(COCO, ()), None, "training: no image in this split"),
         (nothing, None, "training: no object in any image"),
         (data, DataSet(COCO, ()), "validation: no image in this split"),
         (data, nothing, "validation: no object in any image"),
         (data, other, "validation: other classes"),
+        (data, gone, r"not one image with an object can be read.*gone\.png.*; mend its images"),
     ):
         with pytest.raises(UsageError, match=message):
             train(learnt, tmp_path / "out", validation=judged, device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("package", ["pycocotools", "jinja2"])
+def test_a_package_that_the_scores_or_the_report_need_is_missed_before_the_first_step(
+    picture: Callable[..., Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    data = DataSet(COCO, (picture(),))
+    with pytest.raises(MissingExtra, match=rf"needs {package}: pip install"):
+        train(data, tmp_path / "out", validation=data, device="cpu")
     assert not (tmp_path / "out").exists()

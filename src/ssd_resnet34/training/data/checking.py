@@ -138,14 +138,31 @@ def check(
         )
         problems += [f"validation: {text}" for text in damage]
         judged = _counts(validation, looked_at, refused)
-        if refused == looked_at:
+        if (reason := unscored(validation, limits)) is not None:
             stops = True
-            problems.append("validation: not one image can be read, so there would be no scores")
+            problems.append(f"validation: {reason}")
         if validation.contract.labels != data_set.contract.labels:
             stops = True
             problems.append("validation: its classes are not those of the data set; give both one")
     problems += _twice(data_set, validation)
     return Findings(counts, judged, tuple(problems), stops)
+
+
+def unscored(validation: DataSet, limits: Limits = DEFAULT_LIMITS) -> str | None:
+    """Why nothing could be scored on a validation set; None as soon as one image with an object
+    that counts can be decoded."""
+    first = None
+    for sample in validation.samples:
+        if sample.ignored.all():  # also where there is none
+            continue
+        try:
+            decoded(sample, limits)
+        except ImageError as error:
+            first = first or error
+            continue
+        return None
+    told = f" ({first})" if first else ""
+    return f"not one image with an object can be read, so there would be no scores{told}"
 
 
 def _counts(data_set: DataSet, looked_at: int, refused: int) -> Counts:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -17,6 +18,7 @@ from ...errors import MissingExtra, UsageError
 from ...files import told
 from ...runtime.cpu import available_threads
 from ..data.augmentation import Augmentation
+from ..data.checking import unscored
 from ..data.example import DataSet
 from ..data.loading import Examples, Feed, Refused
 from . import output, reporting
@@ -90,6 +92,8 @@ def train(
 ) -> Trained:
     """Train a detector of ``data``'s classes.
 
+    What can be known of the data, of packages and of ``out`` is refused before the first step.
+
     ``out`` receives ``model.safetensors`` (the best epoch so far), ``checkpoint.pt`` (for
     ``resume``), ``log.csv``, ``validation.csv``, ``tensorboard/``, ``detections.json`` and, at the
     end, ``model.onnx`` and ``report.html``. Under ``torchrun`` or ``accelerate launch`` the
@@ -116,7 +120,7 @@ def train(
         TrainingError: stopped by a signal after a checkpoint; a loss that is not finite; too many
             refused images.
         OutputError: a full disk; the last checkpoint and the best model stay.
-        MissingExtra: accelerate, tensorboard or pycocotools is not installed.
+        MissingExtra: accelerate, tensorboard, pycocotools or jinja2 is not installed.
     """
     folder = Path(out)
     accelerator = _accelerator(device)
@@ -254,6 +258,11 @@ def _check(data: DataSet, validation: DataSet | None) -> None:
             "validation: other classes, or in another order, than the training set; read it with "
             "contract=data.contract"
         )
+    if validation is not None and (reason := unscored(validation)) is not None:
+        raise UsageError(f"validation: {reason}; mend its images, or train without validation")
+    for package in () if validation is None else ("pycocotools", "jinja2"):
+        if find_spec(package) is None:  # the scores and the report would miss it after an epoch
+            raise MissingExtra(f"validation needs {package}: pip install 'ssd-resnet34[train]'")
 
 
 def _prepare(out: Path, resume: bool) -> None:
@@ -282,7 +291,10 @@ def score_of(
     told_all: list[dict[str, float] | None] = [None]
     if accelerator.is_main_process:
         if not images:
-            raise UsageError(f"validation: no image can be read ({refused[0]})")
+            raise UsageError(
+                f"validation: no image can be read any more ({refused[0]}); mend that, then go on "
+                "with --resume"
+            )
         found = scored(data, results, images).numbers
         told_all = [{name: found[name] for name in NUMBERS}]
     if accelerator.num_processes > 1:
