@@ -1,7 +1,7 @@
 """Every command with its arguments, options and defaults, as the command line defines them."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import typer
 
@@ -9,17 +9,23 @@ from ssd_resnet34.cli.main import app
 
 from .tables import table
 
+HOW_TO: Final = {"bench": "speed", "eval": "evaluate", "train": "training"}
+"""Pages of commands that are not named like their command."""
+
 
 def commands() -> str:
     """The page ``reference/commands.md``."""
     root = typer.main.get_command(app)
     parts = [
-        "# Every command and option",
+        "# Commands and options",
         "<!-- written by python -m manual: what `--help` shows -->",
         f"{root.epilog} Options `-h` and `--help` are everywhere.",
     ]
     for name, command in _leaves(root, "ssd-resnet34"):
-        parts += [f"## `{name}`", _prose(command.help), _parameters(command)]
+        first = name.split()[1]
+        page = HOW_TO.get(first, first)
+        parts += [f"## `{name}`", _prose(command.help), f"How to: [{page}](../{page}.md)."]
+        parts.append(_parameters(command))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -36,9 +36,9 @@ def heads() -> str:
 def prior_shapes() -> str:
     """The anchors of each level around one centre, to scale with the image of 1200 pixels."""
     side = 120  # of the image; the largest priors are larger
-    colours = (BLUE, GREEN, RED, BLUE, RED, BLUE)
+    colours = (GREEN, GREEN, RED, BLUE, RED, BLUE)  # squares, then lying and upright
     parts = []
-    for k, level in enumerate(LEVELS):
+    for k in range(len(LEVELS)):
         left, top = 40 + (k % 3) * 200, 60 + (k // 3) * 220
         parts.append(rectangle(left, top, side, side, FAINT, 1))
         for n, (width, height) in enumerate(anchor_sizes(k)):
@@ -46,7 +46,7 @@ def prior_shapes() -> str:
             x, y = left + (side - w) / 2, top + (side - h) / 2
             parts.append(rectangle(x, y, w, h, colours[n], 1.4))
         largest = priors()[OFFSETS[k], 2] * 1200
-        title = f"level {k}: {level.anchors} shapes from {largest:.0f} px"
+        title = f"level {k}: from {largest:.0f} px"
         parts.append(text(left - 20, top - 36, title))
     return picture(620, 460, "Shapes of the priors of each level, on the image", parts)
 
@@ -81,8 +81,10 @@ def nms_modes() -> str:
             if 0 <= overlap(gap, clamped=clamped) <= 1.2
         ]
         parts.append(polyline(points, colour))
-    parts.append(text(90, 60, "mlperf: deleted from 0.816 to 1.414", RED))
-    parts.append(text(305, 258, "exact: 0 from the corner on", BLUE))
+    parts.append(text(74, 60, "mlperf: deleted from 0.816 to 1.414", RED))
+    parts.append(text(272, 258, "exact: 0 once they are apart", BLUE))
+    parts.append(text(left, 20, "IoU"))
+    parts.append(text(332, at(0, 0.5)[1] - 8, "deleted from 0.5 on", RED))
     parts.append(
         text(left + 70, top + height + 40, "gap between the squares in both axes, in sides")
     )
@@ -90,21 +92,33 @@ def nms_modes() -> str:
 
 
 def lineages() -> str:
-    """Prior centres of both lineages on the level where they differ most, 13×13."""
-    side, left, top = 420, 30, 40
-    parts = [rectangle(left, top, side, side, FAINT, 1)]
-    start, size = OFFSETS[2], LEVELS[2].size
+    """How far the prior centres of the lineages are apart: TensorFlow's less PyTorch's, pixels."""
+    left, top, width, height = 60, 40, 420, 240
     tables = (priors(COCO), priors(COCO_TENSORFLOW))
-    for table, colour in zip(tables, (BLUE, RED), strict=True):
-        for x, y in table[start : start + size * size, :2]:
-            cx, cy = left + float(x) * side, top + float(y) * side
-            parts.append(
-                f'<circle cx="{cx:.2f}" cy="{cy:.2f}" r="3.4" '
-                f'stroke="{colour}" stroke-width="1.3"/>'
-            )
-    parts.append(text(left, 24, "PyTorch: (i + .5) / 13", BLUE))
-    parts.append(text(left + 220, 24, "TensorFlow: (i + .5) · 92 / 1200", RED))
-    return picture(480, 480, "Centres of level 2 in the two lineages", parts)
+
+    def at(centre: float, shift: float) -> tuple[float, float]:
+        return left + centre / 1200 * width, top - shift / 5 * height
+
+    parts = [rectangle(left, top, width, height, FAINT, 1)]
+    parts += [text(left - 26, at(0, shift)[1] + 4, f"{shift}") for shift in range(0, -6, -1)]
+    parts += [text(at(x, 0)[0] - 12, top + height + 18, f"{x}") for x in (0, 400, 800, 1200)]
+    for k, colour in ((0, INK), (2, RED), (3, BLUE)):
+        row = slice(OFFSETS[k], OFFSETS[k] + LEVELS[k].size)
+        ours, theirs = (table[row, 0].astype(float) * 1200 for table in tables)
+        points = [at(float(x), float(y)) for x, y in zip(ours, theirs - ours, strict=True)]
+        parts.append(polyline(points, colour))
+        if k:
+            parts += [
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in points
+            ]
+    parts.append(text(left, 24, "centre in TensorFlow − centre in PyTorch, pixels of 1200"))
+    parts.append(text(left + 240, top + 20, "levels 0, 1, 4, 5: none"))
+    parts.append(text(left + 330, top + 92, "level 3: 7×7", BLUE))
+    parts.append(text(left + 225, top + 190, "level 2: 13×13", RED))
+    parts.append(
+        text(left + 90, top + height + 40, "centre in PyTorch, pixels from the left or top")
+    )
+    return picture(510, 340, "Shift of the prior centres between the two lineages", parts)
 
 
 def rounding() -> str:
@@ -127,7 +141,8 @@ def rounding() -> str:
             BLUE,
         ),
         text(left + 10, top + 20, "levels = (q − zero) · scale", BLUE),
-        text(left + 150, top + size - 30, "outside the range: cut"),
+        text(left + 130, top + size - 30, "outside the range: cut"),
+        text(left, top - 10, "what an int8 layer reads"),
         text(left + 80, top + size + 22, "value of an activation"),
     ]
     return picture(400, 370, "Rounding of activations to levels (16 drawn, 256 in use)", parts)
@@ -148,7 +163,7 @@ def road() -> str:
         x, y = 20 + (n % 3) * 215, 40 + (n // 3) * 110
         parts.append(rectangle(x, y, 185, 62, BLUE if n == 3 else INK, 1.4))
         parts.append(text(x + 12, y + 26, name, BLUE if n == 3 else INK, 15))
-        parts.append(text(x + 12, y + 47, what))
+        parts.append(text(x + 12, y + 47, what, INK, 12))
         if n % 3 < 2:
             parts.append(line(x + 185, y + 31, x + 215, y + 31, INK, 1.4))
     parts.append(f'<path d="M542 102v24H112v24" stroke="{INK}" stroke-width="1.4"/>')
@@ -174,7 +189,7 @@ def picture(width: int, height: int, title: str, parts: Iterable[str]) -> str:
     )
 
 
-def text(x: float, y: float, words: str, colour: str = INK, size: int = 12) -> str:
+def text(x: float, y: float, words: str, colour: str = INK, size: int = 14) -> str:
     """Words that begin at (x, y)."""
     return f'<text x="{x:.2f}" y="{y:.2f}" fill="{colour}" font-size="{size}">{words}</text>'
 

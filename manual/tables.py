@@ -101,6 +101,11 @@ def constants() -> str:
     )
 
 
+def schema() -> str:
+    """The number that artifacts carry."""
+    return f"This version writes schema {contract.SCHEMA}."
+
+
 def selection() -> str:
     """Arguments of the selection with their defaults on the two kinds of road."""
     meaning = {
@@ -233,12 +238,24 @@ def variables() -> str:
 
 
 def extras() -> str:
-    """The optional dependencies."""
+    """The optional dependencies, and what each is for."""
+    uses = {
+        "torch": "the engine `torch`, GPUs",
+        "eval": "`eval`",
+        "train": "`train`",
+        "mlperf": "`mlperf`",
+        "batch": "`batch`",
+        "s3": "`s3://` addresses in `batch`",
+        "ray": "`batch --ray`, `serve --ray`",
+        "serve": "`serve`",
+        "pandas": "`Detections.to_pandas()`",
+        "supervision": "`Detections.to_supervision()`",
+    }
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))
     return table(
-        ("extra", "installs"),
+        ("extra", "for", "installs"),
         (
-            (f"`[{name}]`", ", ".join(f"`{one}`" for one in needs))
+            (f"`[{name}]`", uses[name], ", ".join(f"`{one}`" for one in needs))
             for name, needs in project["project"]["optional-dependencies"].items()
             if name not in ("dev", "docs")
         ),
@@ -294,6 +311,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "records": records,
     "rooms": rooms,
     "row-codes": row_codes,
+    "schema": schema,
     "selection": selection,
     "variables": variables,
 }

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ import numpy as np
 import pytest
 import yaml
 from manual import figures
+from manual.blocks import blocks
 from manual.pages import DOCS, filled, wanted
 
 from conftest import REPOSITORY
 from ssd_resnet34.vision.selection import suppress
+
+NARROW = sorted(page for page in DOCS.rglob("*.md") if page.stem not in ("proof", "speed"))
+"""Pages whose code is to be read without scrolling."""
 
 
 class _Config(yaml.SafeLoader):
@@ -53,6 +58,31 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     for page in pages:
         for found in loads.finditer(page.read_text("utf-8")):
             assert 'rel="canonical"' in found[0], f"{page.name} loads {found[0]}"
+
+
+def test_a_backslash_at_the_end_of_a_line_breaks_the_line(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        prose = re.sub(r"<(pre|script)\b.*?</\1>", "", page.read_text("utf-8"), flags=re.DOTALL)
+        assert not re.search(r"\\\n", prose), page.name
+
+
+def test_every_figure_has_a_line_that_says_what_is_to_be_seen() -> None:
+    figures_of_pages = 0
+    for page in DOCS.rglob("*.md"):
+        paragraphs = page.read_text("utf-8").split("\n\n")
+        for one, after in pairwise([*paragraphs, ""]):
+            if one.startswith("!["):
+                figures_of_pages += 1
+                assert re.fullmatch(r"\*[^*]+\*\n?", after), f"{page.name}: {one}"
+    assert figures_of_pages > len(figures.FIGURES)
+
+
+@pytest.mark.parametrize("page", NARROW, ids=lambda page: page.stem)
+def test_code_is_no_wider_than_the_page_on_a_laptop(page: Path) -> None:
+    """At 1280 pixels this many characters of ``site.css``'s size are seen without scrolling."""
+    for block in blocks(page, page.name):
+        for line in block.text.splitlines():
+            assert len(line) <= 97, f"{block.page}:{block.line}: {line}"
 
 
 def test_the_reference_has_the_public_names_with_their_docstrings(site: Path) -> None:
