@@ -30,7 +30,9 @@ from ssd_resnet34.serving.limits import ServerLimits
 from ssd_resnet34.serving.line import Budget
 from ssd_resnet34.serving.metrics import Metrics
 from ssd_resnet34.serving.pool import Pool
+from ssd_resnet34.serving.protocol_routes import INLINE_JSON
 from ssd_resnet34.serving.refusals import CODES, Refused
+from ssd_resnet34.serving.tasks import Done
 from ssd_resnet34.vision.images import Limits
 
 Client = httpx.AsyncClient
@@ -392,6 +394,24 @@ def test_a_long_json_body_is_read_by_a_worker_and_gives_the_same(detector: Detec
     tensor = np.zeros((1, 3, 1200, 1200), np.float32)
     tensor[..., -1] = 3
     assert np.array_equal(head, detector.session.run(tensor)[5])
+
+
+def test_reading_a_request_takes_from_its_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[tuple[float | None, float]] = []
+    run = Pool.run
+
+    async def noted(
+        self: Pool, tasks: Any, timeout: float | None, place: Any, spent: float
+    ) -> list[Done]:
+        runs.append((timeout, spent))
+        return await run(self, tasks, timeout, place, spent)
+
+    monkeypatch.setattr(Pool, "run", noted)
+    text = infer_json(picture(), parameters={"timeout": 9_000_000, "comment": "x" * INLINE_JSON})
+    assert post(INFER, json=text).status_code == 200
+    (_, first), (timeout, second) = runs
+    assert timeout == 9.0
+    assert 0 < first < second, "the JSON was read by a worker before the image was"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,17 @@ from hostile.make_images import refused
 from running_server import Server, environment, running, wait
 from serving_condition import Condition
 from serving_engine import FAULTS, coloured, picture
+from serving_processes import STARTED
 from ssd_resnet34 import Detections, load
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.detector import Detector
 from ssd_resnet34.serving.grpc_messages import CLASSES
-from ssd_resnet34.serving.grpc_service import read
+from ssd_resnet34.serving.grpc_service import GrpcService, read
+from ssd_resnet34.serving.limits import ServerLimits
+from ssd_resnet34.serving.line import Budget
+from ssd_resnet34.serving.metrics import Metrics
 from ssd_resnet34.serving.refusals import CODES, Refused
+from ssd_resnet34.serving.tasks import Done, Started
 
 TOKEN = "0123456789abcdef"
 SERVICE = "/inference.GRPCInferenceService/"
@@ -375,6 +380,38 @@ def test_a_token_deadlines_and_a_drain(tmp_path: Path) -> None:
             assert error.value.code().name == "UNAVAILABLE"
             assert last.result().model_name == "ssd-resnet34"
         assert server.process.wait(60) == 0
+
+
+class Watched:
+    """A pool that is told to run, and a call's context, of which 5 s are left."""
+
+    def __init__(self) -> None:
+        self.timeouts: list[float | None] = []
+
+    def check(self) -> Started:
+        return STARTED
+
+    def place(self) -> Any:
+        return nullcontext()
+
+    async def run(self, tasks: Any, timeout: float | None, place: None, spent: float) -> list[Done]:
+        assert spent > 0
+        self.timeouts.append(timeout)
+        return []
+
+    def time_remaining(self) -> float | None:
+        return 5.0
+
+
+def test_what_reading_took_is_taken_from_a_deadline_once() -> None:
+    pool: Any = Watched()
+    limits, budget = ServerLimits(), Budget(1 << 20)
+    service = GrpcService(pool, limits, budget, Metrics(pool, budget), None)
+    for microseconds in (0, 9_000_000, 2_000_000):  # 0: none
+        request = CLASSES["ModelInferRequest"](model_name="ssd-resnet34", **image(picture()))
+        request.parameters["timeout"].int64_param = microseconds
+        asyncio.run(service._model_infer(request, pool))
+    assert pool.timeouts == [5.0, 5.0, 2.0], "gRPC's own counts down by itself"
 
 
 def test_the_health_service_says_what_the_server_is(channel: Any) -> None:

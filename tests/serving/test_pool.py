@@ -165,6 +165,17 @@ def test_a_timeout_cannot_lengthen_the_servers_deadline() -> None:
     play(scenario, deadline=0.02)
 
 
+def test_what_a_request_has_spent_before_it_runs_counts() -> None:
+    async def scenario(pool: Pool, processes: list[Scripted]) -> None:
+        late = await refusal(asyncio.ensure_future(pool.run([task()], 3.0, spent=3.0)))
+        assert late.status == 504
+        assert "not done within 3 s" in str(late), "what it had asked for"
+        late = await refusal(run(pool, b"b", timeout=0.0))
+        assert "not done within 0 s" in str(late), "no time is not the server's own deadline"
+
+    play(scenario)
+
+
 def test_a_client_that_leaves_takes_its_task_along_and_stops_what_runs() -> None:
     async def scenario(pool: Pool, processes: list[Scripted]) -> None:
         work = [run(pool, bytes([n])) for n in range(3)]

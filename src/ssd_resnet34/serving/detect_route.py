@@ -40,10 +40,10 @@ class DetectRoute:
         selection = options.read(query, facts.contract)
         with self._pool.place() as place:
             async with self._reader.upload(request) as (data, name):
-                await work.look(data, name or THE_IMAGE, self._limits.images)
                 began = time.perf_counter()
+                await work.look(data, name or THE_IMAGE, self._limits.images)
                 task = Detect(data, name, selection, MEDIA[media])
-                done = await work.run(request, self._pool, self._metrics, [task], place)
+                done = await work.run(request, self._pool, self._metrics, [task], place, began)
         headers = timing(done, time.perf_counter() - began)
         return Response(done[0].result, 200, headers, media_type=media)
 

@@ -136,7 +136,7 @@ class GrpcService:
         return CLASSES["ModelMetadataResponse"](**served(facts)[name].metadata())
 
     async def _model_infer(self, request: Any, context: Any) -> Any:
-        began = time.perf_counter()
+        began, left = time.perf_counter(), context.time_remaining()
         name = known(request.model_name, request.model_version)
         facts = self._pool.check()
         size = request.ByteSize()
@@ -145,10 +145,10 @@ class GrpcService:
             with self._pool.place() as place:
                 asked = read(request, self._limits.max_id)
                 tasks = await work.tasks_of(asked, served(facts)[name], facts, self._limits)
-                left = [one for one in (asked.timeout, context.time_remaining()) if one is not None]
-                spent = time.perf_counter() - began
-                timeout = max(1e-6, min(left) - spent) if left else None
-                done = await self._pool.run(tasks, timeout, place)
+                timeout = min(
+                    (one for one in (asked.timeout, left) if one is not None), default=None
+                )
+                done = await self._pool.run(tasks, timeout, place, time.perf_counter() - began)
         finally:
             self._budget.give_back(size)
         for one in done:

@@ -124,18 +124,24 @@ class Pool:
             self.line.give_up(place)
 
     async def run(
-        self, tasks: Sequence[Task], timeout: float | None = None, place: Place | None = None
+        self,
+        tasks: Sequence[Task],
+        timeout: float | None = None,
+        place: Place | None = None,
+        spent: float = 0.0,
     ) -> list[Done]:
         """Run the tasks of one request, all or none; leaving early takes them out of the line.
 
-        ``timeout`` is in seconds and cannot lengthen the server's own deadline. ``place`` is the
-        one that was kept for this request.
+        ``timeout`` is in seconds from the request's arrival, ``spent`` of which are over, and
+        cannot lengthen the server's own deadline. ``place`` is the one that was kept for this
+        request.
 
         Raises:
             Refused: no room, a quarantined input, over the deadline, a worker that died, or what
                 the worker refused.
         """
-        seconds = min(timeout or self._limits.deadline, self._limits.deadline)
+        deadline = self._limits.deadline
+        seconds = deadline if timeout is None else min(timeout, deadline)
         tickets = [self._ticket(task) for task in tasks]
         if place is not None:
             self.line.give_up(place)
@@ -143,7 +149,7 @@ class Pool:
         self.line.enter(tickets)
         self._dispatch()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds - spent):
                 return [await ticket.outcome for ticket in tickets]
         except TimeoutError:
             raise self._too_late(seconds) from None

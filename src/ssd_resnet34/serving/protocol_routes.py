@@ -39,10 +39,8 @@ class ProtocolRoutes:
 
     async def model(self, request: Request) -> Response:
         name = _known(request)
-        if self._pool.facts is None:
-            self._pool.check()
-        assert self._pool.facts is not None
-        return json_answer(served(self._pool.facts)[name].metadata())
+        facts = self._pool.facts or self._pool.check()
+        return json_answer(served(facts)[name].metadata())
 
     async def model_ready(self, request: Request) -> Response:
         return self._readiness({"name": _known(request)})
@@ -54,12 +52,11 @@ class ProtocolRoutes:
         with self._pool.place() as place:
             async with self._reader.body(request) as body:
                 began = time.perf_counter()
-                asked = await self._parsed(request, body, model, place)
+                asked = await self._parsed(request, body, model, place, began)
                 tasks = await work.tasks_of(asked, model, facts, self._limits)
-                timeout = asked.timeout
-                if timeout is not None:  # reading the request is part of it
-                    timeout = max(1e-6, timeout - (time.perf_counter() - began))
-                done = await work.run(request, self._pool, self._metrics, tasks, place, timeout)
+                done = await work.run(
+                    request, self._pool, self._metrics, tasks, place, began, asked.timeout
+                )
         outputs = work.outputs_of(done)
         content, length = inference.answer(model.name, VERSION, asked.id, outputs)
         headers = timing(done, time.perf_counter() - began)
@@ -70,7 +67,7 @@ class ProtocolRoutes:
         return Response(content, 200, headers, media_type=media)
 
     async def _parsed(
-        self, request: Request, body: bytes, model: Model, place: Place
+        self, request: Request, body: bytes, model: Model, place: Place, began: float
     ) -> InferRequest:
         length = inference.header_length(request.headers.getlist(HEADER_LENGTH), len(body))
         if length == 0:
@@ -81,7 +78,7 @@ class ProtocolRoutes:
         if (length or len(body)) <= INLINE_JSON:
             return inference.parse(body, length, self._limits.max_id)
         task = Parse(body, length, self._limits.max_id)
-        (done,) = await work.run(request, self._pool, self._metrics, [task], place)
+        (done,) = await work.run(request, self._pool, self._metrics, [task], place, began)
         assert isinstance(done.result, InferRequest)
         return done.result
 

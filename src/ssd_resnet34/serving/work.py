@@ -1,6 +1,7 @@
 """From a request's bytes to the workers' results: look first, then run, unless the client goes."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from starlette.requests import ClientDisconnect, Request
@@ -68,17 +69,20 @@ async def run(
     metrics: Metrics,
     tasks: Sequence[Task],
     place: Place,
+    began: float,
     timeout: float | None = None,
 ) -> list[Done]:
     """The results of one request's tasks; when its client goes away, they leave the line.
 
-    ``place`` was kept for them; a request that runs a second time finds it gone.
+    ``place`` was kept for them; a request that runs a second time finds it gone. ``began`` is when
+    the request had arrived (``time.perf_counter``): its deadline, and ``timeout``, count from then.
 
     Raises:
         ClientDisconnect: it went.
         Refused: see :meth:`Pool.run`.
     """
-    work = asyncio.ensure_future(pool.run(tasks, timeout, place))
+    spent = time.perf_counter() - began
+    work = asyncio.ensure_future(pool.run(tasks, timeout, place, spent))
     gone = asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
