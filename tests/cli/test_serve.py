@@ -60,9 +60,11 @@ def test_a_host_that_is_no_name_is_refused(run: Run, host: str) -> None:
 
 
 def test_a_token_file_that_cannot_be_read_is_named(run: Run, tmp_path: Path) -> None:
-    result = run("serve", "--token-file", tmp_path / "nothing")
-    assert result.code == 2
-    assert "nothing" in result.err
+    (tmp_path / "image").write_bytes(b"\xff\xd8\xff")
+    for name, reason in (("nothing", "No such file or directory"), ("image", "not UTF-8 text")):
+        result = run("serve", "--token-file", tmp_path / name)
+        assert result.code == 2
+        assert f"{name}: cannot be read ({reason}); give a file" in result.err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

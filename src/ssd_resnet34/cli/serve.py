@@ -153,4 +153,8 @@ def _token(path: Path | None) -> str | None:
     try:
         return path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--token-file {path}: cannot be read ({error})") from error
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(
+            f"--token-file {path}: cannot be read ({reason}); give a file with nothing but the "
+            "token in it"
+        ) from error
