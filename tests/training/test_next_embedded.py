@@ -69,7 +69,6 @@ def test_rendered_scenes_are_a_coco_file_with_the_images_beside_it(tmp_path: Pat
 def test_the_frozen_scenes_are_the_pictures_of_the_held_out_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(next_embedded, "render_scene", FakeRenderer())
     monkeypatch.setattr(held_out, "render_scene", FakeRenderer())
     held_out.write(tmp_path, {one.label: one.category_id for one in COCO.categories}, 2)
     for number in (0, 1):
@@ -81,7 +80,7 @@ def test_the_frozen_scenes_are_the_pictures_of_the_held_out_set(
 def test_a_scene_that_cannot_be_written_ends_the_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(next_embedded, "render_scene", FakeRenderer())
+    monkeypatch.setattr(held_out, "render_scene", FakeRenderer())
     with full_disk(1024), pytest.raises(OutputError, match=r"0\.jpg.*free space"):
         next_embedded._render(("frozen", 0, str(tmp_path)))
     assert not list(tmp_path.iterdir())

@@ -5,16 +5,14 @@ BGR picture.  Lengths are fractions of the side, so that a smaller scene looks a
 smooth is made small and resized up, which keeps a background within a few tens of milliseconds.
 """
 
-from __future__ import annotations
-
 import colorsys
 from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from .canvas import Image
+
 Colour = tuple[float, float, float]
 """Blue, green, red, each 0..255."""
 

@@ -1,17 +1,18 @@
 """What light, air, lens, sensor and file format do to a finished scene."""
 
-from __future__ import annotations
-
 import functools
+from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from .canvas import Image
 
-_GRAIN_SIGMA = 32.0
-_GRAIN_SPARE = 128
+_GRAIN_SIGMA: Final = 32.0
+"""Levels of 255: the deviation of the noise that is kept, from which weaker noise is scaled."""
+
+_GRAIN_SPARE: Final = 128
+"""Pixels that the noise is wider and higher than a picture: how far its window can move."""
 
 
 @functools.lru_cache(maxsize=4)

@@ -5,10 +5,9 @@ multiplied by alpha (premultiplied).  Premultiplied colours are what resizing, w
 need: a transparent pixel then carries no colour that could bleed into an edge.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
+from typing import Final
 
 import cv2
 import numpy as np
@@ -16,11 +15,14 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
-FREE = 0
+FREE: Final = 0
 """Owner id of pixels where no object is on top (background or a distractor)."""
 
-SOLID = 127
+SOLID: Final = 127
 """A pixel belongs to a sprite where the sprite's alpha is greater than this."""
+
+_MARGIN: Final = 2
+"""Pixels around the solid part of a warped sprite, for its soft edge."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,10 @@ def _outline(mask: Image) -> NDArray[np.float64]:
     return np.stack([x, y], axis=1).astype(np.float64)
 
 
-def posed(sprite: Image, side: float, pose: Pose, *, margin: int = 2) -> Image:
+def posed(sprite: Image, side: float, pose: Pose) -> Image:
     """Warp a sprite so that the longest side of its solid part is ``side`` pixels.
 
-    Returns a sprite cut to that solid part plus ``margin`` pixels on each side.
+    Returns a sprite cut to that solid part plus two pixels on each side.
     """
     height, width = sprite.shape[:2]
     angle = math.radians(pose.angle)
@@ -91,11 +93,11 @@ def posed(sprite: Image, side: float, pose: Pose, *, margin: int = 2) -> Image:
     scale = side / float((high - low).max())
     # Bilinear sampling aliases below half size: warp to a larger picture and average it down.
     fine = min(4, max(1, math.ceil(0.75 / scale)))
-    frame_w, frame_h = (np.ceil((high - low) * scale).astype(int) + 2 * margin).tolist()
+    frame_w, frame_h = (np.ceil((high - low) * scale).astype(int) + 2 * _MARGIN).tolist()
     place = np.array(
         [
-            [scale * fine, 0, margin * fine - low[0] * scale * fine],
-            [0, scale * fine, margin * fine - low[1] * scale * fine],
+            [scale * fine, 0, _MARGIN * fine - low[0] * scale * fine],
+            [0, scale * fine, _MARGIN * fine - low[1] * scale * fine],
             [0, 0, 1],
         ]
     )

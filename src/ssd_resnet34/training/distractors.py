@@ -4,18 +4,16 @@ Every painter takes a random generator and a side in pixels and returns a premul
 ``(h, w, 4)`` uint8 BGR + alpha sprite whose longest side is about that many pixels.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssd_resnet34.training.backgrounds import Colour, paint, shaded
-
-Image = NDArray[np.uint8]
+from .backgrounds import Colour, paint, shaded
+from .canvas import Image
 
 
 class Sheet:
@@ -186,7 +184,7 @@ def star(rng: np.random.Generator, size: int) -> Image:
     return sheet.sprite()
 
 
-WORDS = (
+WORDS: Final = (
     "OPEN",
     "Cafe",
     "EXIT",
@@ -200,7 +198,7 @@ WORDS = (
     "Q7",
     "75%",
 )
-FONTS = (
+FONTS: Final = (
     cv2.FONT_HERSHEY_SIMPLEX,
     cv2.FONT_HERSHEY_DUPLEX,
     cv2.FONT_HERSHEY_TRIPLEX,

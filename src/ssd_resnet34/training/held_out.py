@@ -1,4 +1,4 @@
-"""The frozen held-out set: 200 rendered scenes of 1200x1200 that training never sees.
+"""The frozen held-out set: 200 rendered scenes of 1200×1200 that training never sees.
 
 The recipe is ``render_scene`` as it stands: at least 8 objects a scene, 24 to 900 pixels along the
 longer side, each up to 40 % occluded, on a painted background with unlabelled clutter and
@@ -12,28 +12,28 @@ random numbers and warped outlines only; pixels also on OpenCV's blending, blurr
 so another OpenCV version or processor may change the second digest and not the first.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
 
-from ssd_resnet34.training.scenes import Scene, render_scene
+from ..contract import INPUT_SIZE
+from .scenes import Scene, annotation, render_scene
 
-HELD_OUT_STREAM = 0x5CE7E5
-TRAINING_STREAM = 1
-HELD_OUT_COUNT = 200
-SIZE = 1200
-"""Side of every held-out scene in pixels."""
+HELD_OUT_STREAM: Final[int] = 0x5CE7E5
+TRAINING_STREAM: Final[int] = 1
+"""First words of the seeds."""
 
-JPEG_QUALITY = 95
+HELD_OUT_COUNT: Final = 200
+
+JPEG_QUALITY: Final = 95
 """Of the set as files: a score is of the same pictures wherever it is measured."""
 
-FROZEN_DIGEST = {
+FROZEN_DIGEST: Final = {
     "annotations": "6851f069f11381479fa6f167da9ab3cd8ff4c979e776b4c0bfe6591ea52226b4",
     "pixels": "a9690ab2301a5e9daf413b6b651202e2931753b32327be291aec4e1f113010bd",
 }
@@ -49,14 +49,14 @@ def held_out_scene(index: int) -> Scene:
     """Render the held-out scene with a number in 0..199."""
     if not 0 <= index < HELD_OUT_COUNT:
         raise IndexError(f"held-out scenes are numbered 0..{HELD_OUT_COUNT - 1}, not {index}")
-    return render_scene((HELD_OUT_STREAM, index), size=SIZE)
+    return render_scene((HELD_OUT_STREAM, index))
 
 
 def write(folder: Path, categories: Mapping[str, int], count: int = HELD_OUT_COUNT) -> None:
     """Write ``000.jpg``... (JPEG quality 95) and ``instances.json`` in COCO format.
 
-    ``categories`` maps each label to its category id.  Boxes are COCO's left, top, width, height
-    in pixels; ``area`` is the area of the box, as scenes carry no outline.
+    ``categories`` maps each label to its category id.  Annotations are those of
+    :func:`.scenes.annotation`, and the share of the object that is ``visible``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, object]] = []
@@ -68,20 +68,10 @@ def write(folder: Path, categories: Mapping[str, int], count: int = HELD_OUT_COU
         if not done:
             raise OSError(f"could not encode {name}")
         (folder / name).write_bytes(data.tobytes())
-        images.append({"id": index, "file_name": name, "width": SIZE, "height": SIZE})
+        images.append({"id": index, "file_name": name, "width": INPUT_SIZE, "height": INPUT_SIZE})
         for label, box, visible in zip(scene.labels, scene.boxes, scene.visible, strict=True):
-            left, top, right, bottom = (float(edge) for edge in box)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": index,
-                    "category_id": categories[label],
-                    "bbox": [left, top, right - left, bottom - top],
-                    "area": (right - left) * (bottom - top),
-                    "iscrowd": 0,
-                    "visible": round(float(visible), 4),
-                }
-            )
+            one = annotation(len(annotations) + 1, index, categories[label], box.tolist())
+            annotations.append(one | {"visible": round(float(visible), 4)})
     document = {
         "info": {"description": "SSD-ResNet34 rendered held-out scenes", "version": "1"},
         "images": images,

@@ -4,24 +4,27 @@ Every painter works in place on an ``(h, w, 3)`` float32 BGR picture of levels 0
 here is round, framed or lettered, so that a detector has nothing to mistake for an object.
 """
 
-from __future__ import annotations
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssd_resnet34.training.backgrounds import Colour, field
+from .backgrounds import Colour, field
 
 Picture = NDArray[np.float32]
 
-WIDTH, HEIGHT = 1600, 1200
-HORIZON = 500
+WIDTH: Final = 1600
+HEIGHT: Final = 1200
+"""Of the picture, pixels."""
+
+HORIZON: Final = 500
 """Row of the far shore."""
 
-BANK = 648
+BANK: Final = 648
 """Row where the lake ends and the far lawn begins."""
 
-ROAD = (738, 908)
+ROAD: Final = (738, 908)
 """Rows of the far and the near edge of the road."""
 
 

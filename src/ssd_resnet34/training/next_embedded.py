@@ -16,13 +16,12 @@ at the end the 20 classes that VOC and COCO share on ``coco/val2017``, and the f
 
 import argparse
 import json
-import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -31,6 +30,7 @@ import torch
 from .. import files
 from ..contract import COCO, INPUT_SIZE
 from ..network.module import SSDResNet34Module
+from ..runtime.cpu import available_threads
 from ..weights import readers
 from .data import voc
 from .data.augmentation import Augmentation
@@ -38,15 +38,16 @@ from .data.example import DataSet
 from .data.mixing import VOC_TO_COCO, mixed
 from .data.reading import read
 from .fitting import Recipe, train
+from .fitting.folder import CHECKPOINT
 from .fitting.journal import STEPS
 from .fitting.journal import read as read_journal
-from .fitting.loop import CHECKPOINT, Step, Watch
+from .fitting.loop import Step, Watch
 from .fitting.output import GRAPH, WEIGHTS
 from .fitting.placing import priors_for
 from .fitting.validation import scored, validate
-from .held_out import HELD_OUT_COUNT, HELD_OUT_STREAM, JPEG_QUALITY, training_seed
+from .held_out import HELD_OUT_COUNT, JPEG_QUALITY, held_out_scene, training_seed
 from .parks import park_scene
-from .scenes import Scene, render_scene
+from .scenes import Scene, annotation, render_scene
 
 PEAKS: Final = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
 """Dense bf16 operations a second, of the makers' data sheets, by a part of the card's name."""
@@ -87,12 +88,16 @@ TRIAL: Final = Plan(
         Stage("400", Recipe(epochs=1, batch=2, size=400, freeze="backbone")),
     ),
 )
-"""The same road in a minute or two of a CPU: four images of each source, four of each score."""
+"""The same road in a minute or two of a CPU."""
 
 TRIED: Final = 4
+"""Images of each source and of each score in that trial."""
 
 LEARNT_QUALITY: Final = 92
 """JPEG quality of the rendered scenes that are learnt from."""
+
+Scenes = Literal["training", "frozen"]
+"""Rendered scenes that are learnt from, and those that are scored on."""
 
 
 def extracted(data: Path, out: Path) -> Path:
@@ -111,8 +116,8 @@ def extracted(data: Path, out: Path) -> Path:
     return folder
 
 
-def rendered(kind: str, count: int, out: Path, processes: int) -> Path:
-    """A COCO file of ``count`` scenes, ``training`` or ``frozen``; its images lie beside it."""
+def rendered(kind: Scenes, count: int, out: Path, processes: int) -> Path:
+    """A COCO file of ``count`` scenes; its images lie beside it."""
     folder = out / f"scenes-{kind}"
     path = folder / "instances.json"
     if path.exists() and len(json.loads(path.read_bytes())["images"]) == count:
@@ -128,30 +133,20 @@ def rendered(kind: str, count: int, out: Path, processes: int) -> Path:
             {"id": number, "file_name": f"{number}.jpg", "width": INPUT_SIZE, "height": INPUT_SIZE}
         )
         for category, box in objects:
-            left, top, right, bottom = box
-            annotations.append(
-                {
-                    "id": len(annotations),
-                    "image_id": number,
-                    "category_id": category,
-                    "bbox": [left, top, right - left, bottom - top],
-                    "area": (right - left) * (bottom - top),
-                    "iscrowd": 0,
-                }
-            )
+            annotations.append(annotation(len(annotations), number, category, box))
     categories = [{"id": one.category_id, "name": one.label} for one in COCO.categories]
     document = {"images": images, "annotations": annotations, "categories": categories}
     files.write(path, json.dumps(document).encode())
     return path
 
 
-def _render(job: tuple[str, int, str]) -> list[tuple[int, list[float]]]:
+def _render(job: tuple[Scenes, int, str]) -> list[tuple[int, list[float]]]:
     """One scene into its file; its objects as category id and box."""
     kind, number, folder = job
     cv2.setNumThreads(1)
     scene: Scene
     if kind == "frozen":
-        scene = render_scene((HELD_OUT_STREAM, number))
+        scene = held_out_scene(number)
     elif number % 2:
         scene = park_scene(0, number)
     else:
@@ -233,7 +228,7 @@ def rates(plan: Plan, out: Path, card: str) -> Iterator[str]:
 
 def run(data: Path, out: Path, plan: Plan, *, tried: int | None, cpu: bool) -> Path:
     """Prepare, train every stage, or go on with them; returns the last stage's weights."""
-    processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+    processes = available_threads()
     pictures = extracted(data, out)
     scenes = rendered("training", plan.scenes, out, processes)
     frozen = rendered("frozen", tried or HELD_OUT_COUNT, out, processes)

@@ -4,33 +4,40 @@ The sample is wider than high, so the network sees it squeezed to a square; thes
 the same way. Landscapes and drawings have seeds of their own: none of the sample's is among them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 import cv2
 import numpy as np
 
-from ssd_resnet34.contract import INPUT_SIZE
-from ssd_resnet34.training.camera import photographed
-from ssd_resnet34.training.canvas import Canvas, Image
-from ssd_resnet34.training.landscape import HEIGHT, WIDTH, landscape
-from ssd_resnet34.training.objects import category
-from ssd_resnet34.training.sample import post
-from ssd_resnet34.training.scenes import NAMES, Scene, cast_shadow, find_place, object_sprite
+from ..contract import INPUT_SIZE
+from .camera import photographed
+from .canvas import Canvas, Image
+from .landscape import HEIGHT, WIDTH, landscape
+from .objects import category
+from .sample import post
+from .scenes import NAMES, Scene, cast_shadow, find_place, object_sprite, scene_of
 
-STREAM = 3
+STREAM: Final = 3
 """First number of every seed; training scenes begin with 1 or 2."""
 
-SIDES = (60, 680)
+SIDES: Final = (60, 680)
 """Longest side of an object, pixels of the 1600×1200 picture."""
 
-_ON_POSTS = frozenset({"clock", "stop sign", "traffic light"})
-_MOST_HIDDEN = 0.3
-_SERVES = 6
+_ON_POSTS: Final = frozenset({"clock", "stop sign", "traffic light"})
+
+_MOST_HIDDEN: Final = 0.3
+"""Largest share of an object's area that others may hide."""
+
+_OVERLAP: Final = 0.15
+"""How often an object is tried where it reaches over another."""
+
+_SERVES: Final = 6
 """Scenes in a row that share a landscape, each another part of it: painting one takes a second."""
-_SQUEEZE = HEIGHT / WIDTH
+
+_SQUEEZE: Final = HEIGHT / WIDTH
+"""Width of a thing in the network's square by its width in the landscape."""
 
 
 def park_scene(seed: int, number: int, names: Sequence[str] = NAMES) -> Scene:
@@ -47,7 +54,7 @@ def park_scene(seed: int, number: int, names: Sequence[str] = NAMES) -> Scene:
         sprite = object_sprite(rng, name, float(side))
         narrow = (max(2, round(_SQUEEZE * sprite.shape[1])), sprite.shape[0])
         sprite = np.asarray(cv2.resize(sprite, narrow, interpolation=cv2.INTER_AREA), np.uint8)
-        place = find_place(rng, canvas, sprite, _MOST_HIDDEN, 0.15)
+        place = find_place(rng, canvas, sprite, _MOST_HIDDEN, _OVERLAP)
         if place is None:
             continue
         x, y = place
@@ -58,13 +65,7 @@ def park_scene(seed: int, number: int, names: Sequence[str] = NAMES) -> Scene:
         canvas.paint(sprite, x, y, is_object=True)
         labels.append(category(name))
     image = canvas.image if rng.random() < 0.5 else photographed(rng, canvas.image)
-    visible = np.asarray(canvas.seen, np.float64) / np.asarray(canvas.areas, np.float64)
-    return Scene(
-        image=np.ascontiguousarray(image),
-        boxes=np.asarray(canvas.boxes, np.float32).reshape(-1, 4),
-        labels=tuple(labels),
-        visible=visible.astype(np.float32),
-    )
+    return scene_of(canvas, image, labels)
 
 
 @lru_cache(maxsize=2)

@@ -7,29 +7,28 @@ Its seeds are ``(STREAM, number)``; those of training begin with 1, 2 or 3 and t
 set with ``0x5CE7E5``, so no drawing here was ever trained or scored on.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssd_resnet34.contract import COCO
-from ssd_resnet34.training.canvas import Canvas, Image, Pose, posed, premultiplied, recoloured
-from ssd_resnet34.training.landscape import HEIGHT, WIDTH, landscape
-from ssd_resnet34.training.objects import DRAWERS
-from ssd_resnet34.training.scenes import Scene
+from ..contract import COCO
+from .canvas import Canvas, Image, Pose, posed, premultiplied, recoloured
+from .landscape import HEIGHT, WIDTH, landscape
+from .objects import DRAWERS
+from .scenes import Scene, annotation, scene_of
 
-STREAM = 0x5A3713
-_LANDSCAPE = 1000
+STREAM: Final = 0x5A3713
+
+_LANDSCAPE: Final = 1000
 """Number of the landscape's own generator, far from those of the drawings."""
 
-
-_UPRIGHT = Pose()
+_UPRIGHT: Final = Pose()
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class _Placed:
     """For what hangs on a post: the row of the post's foot and its width."""
 
 
-_PLACED = (
+_PLACED: Final = (
     _Placed("kite", 0, 250, 1010, 318, Pose(angle=-12)),
     _Placed("kite", 1, 190, 420, 206, Pose(angle=8)),
     _Placed("boat", 6, 170, 400, 592, afloat=True),
@@ -127,9 +126,9 @@ def post(canvas: Canvas, middle: float, top: float, foot: float, width: float) -
     light = np.array([0.75, 1.35, 1.6, 1.15, 0.8, 0.6])
     across = np.interp(np.linspace(0, 1, wide), np.linspace(0, 1, light.size), light)
     tone = np.clip(np.array([62.0, 60.0, 54.0]) * across[:, None], 0, 255).astype(np.uint8)
-    post = np.full((high, wide, 4), 255, np.uint8)
-    post[:, :, :3] = tone
-    canvas.paint(post, left, round(top), is_object=False)
+    shaft = np.full((high, wide, 4), 255, np.uint8)
+    shaft[:, :, :3] = tone
+    canvas.paint(shaft, left, round(top), is_object=False)
     base = np.full((16, 2 * wide, 4), 255, np.uint8)
     base[:, :, :3] = np.repeat(tone, 2, axis=0)
     canvas.paint(base, round(middle - wide), round(foot) - 16, is_object=False)
@@ -188,32 +187,20 @@ def sample_scene() -> Scene:
     for (_, sprite), (x, y) in zip(sprites, corners, strict=True):
         canvas.paint(sprite, x, y, is_object=True)
 
-    visible = np.asarray(canvas.seen, np.float64) / np.asarray(canvas.areas, np.float64)
-    return Scene(
-        image=_graded(np.ascontiguousarray(canvas.image[:HEIGHT])),
-        boxes=np.asarray(canvas.boxes, np.float32),
-        labels=tuple(placed.label for placed in _PLACED),
-        visible=visible.astype(np.float32),
-    )
+    picture = _graded(np.ascontiguousarray(canvas.image[:HEIGHT]))
+    return scene_of(canvas, picture, [placed.label for placed in _PLACED])
 
 
 def truth(scene: Scene, file_name: str) -> dict[str, object]:
-    """What is in the picture, as a COCO document; ``area`` is the area of the box."""
+    """What is in the picture, as a COCO document."""
     ids = {category.label: category.category_id for category in COCO.categories}
     height, width = scene.image.shape[:2]
-    annotations: list[dict[str, object]] = []
-    for label, box in zip(scene.labels, scene.boxes, strict=True):
-        left, top, right, bottom = (float(edge) for edge in box)
-        annotations.append(
-            {
-                "id": len(annotations) + 1,
-                "image_id": 1,
-                "category_id": ids[label],
-                "bbox": [left, top, right - left, bottom - top],
-                "area": (right - left) * (bottom - top),
-                "iscrowd": 0,
-            }
+    annotations = [
+        annotation(number, 1, ids[label], box)
+        for number, (label, box) in enumerate(
+            zip(scene.labels, scene.boxes.tolist(), strict=True), 1
         )
+    ]
     used = sorted(set(scene.labels), key=ids.__getitem__)
     return {
         "images": [{"id": 1, "file_name": file_name, "width": width, "height": height}],

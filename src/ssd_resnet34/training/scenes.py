@@ -4,19 +4,18 @@ A scene is a pure function of its seed.  Larger objects are painted before small
 sprite goes only where every object painted before keeps its promised visible share.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssd_resnet34.training.backgrounds import background
-from ssd_resnet34.training.camera import photographed
-from ssd_resnet34.training.canvas import (
+from .backgrounds import background
+from .camera import photographed
+from .canvas import (
     Canvas,
     Image,
     Pose,
@@ -26,22 +25,22 @@ from ssd_resnet34.training.canvas import (
     recoloured,
     solid,
 )
-from ssd_resnet34.training.distractors import distractor
-from ssd_resnet34.training.objects import DRAWERS, drawer
+from .distractors import distractor
+from .objects import DRAWERS, drawer
 
-NAMES = tuple(sorted(DRAWERS))
-NEVER_MIRRORED = frozenset({"stop sign", "clock"})
-FREELY_TURNED = frozenset({"sports ball", "orange", "kite"})
-TRUE_COLOURED = frozenset({"stop sign", "orange", "traffic light"})
+NAMES: Final = tuple(sorted(DRAWERS))
+NEVER_MIRRORED: Final = frozenset({"stop sign", "clock"})
+FREELY_TURNED: Final = frozenset({"sports ball", "orange", "kite"})
+TRUE_COLOURED: Final = frozenset({"stop sign", "orange", "traffic light"})
 """Categories told by their colour, whose hue is hardly changed."""
 
-_LARGEST_DRAWING = 640
-"""Larger objects are drawn at this side and enlarged: drawing time grows with the area."""
+_LARGEST_DRAWING: Final = 640
+"""Larger objects are drawn at this side, in pixels, and enlarged: time grows with the area."""
 
-_SMALLEST_DRAWING = 96
-"""Smaller objects are drawn at this side and averaged down, as a lens would do."""
+_SMALLEST_DRAWING: Final = 96
+"""Smaller objects are drawn at this side, in pixels, and averaged down, as a lens would do."""
 
-_MOST_OUTSIDE = 0.25
+_MOST_OUTSIDE: Final = 0.25
 """Largest share of an object's area that may lie beyond the image border."""
 
 
@@ -61,6 +60,36 @@ class Scene:
 
     visible: NDArray[np.float32]
     """``(n,)`` share of the object's own in-image area that nothing painted later covers."""
+
+
+def scene_of(canvas: Canvas, image: Image, labels: Sequence[str]) -> Scene:
+    """The objects of a canvas, ``labels`` in painting order, in what its picture has become."""
+    visible = np.asarray(canvas.seen, np.float64) / np.asarray(canvas.areas, np.float64)
+    return Scene(
+        image=np.ascontiguousarray(image),
+        boxes=np.asarray(canvas.boxes, np.float32).reshape(-1, 4),
+        labels=tuple(labels),
+        visible=visible.astype(np.float32),
+    )
+
+
+def annotation(
+    number: int, image_id: int, category_id: int, box: Sequence[float]
+) -> dict[str, Any]:
+    """An object as a COCO file has it.
+
+    ``box`` is left, top, right, bottom in pixels; ``area`` is that of the box, as scenes carry no
+    outline.
+    """
+    left, top, right, bottom = map(float, box)
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": [left, top, right - left, bottom - top],
+        "area": (right - left) * (bottom - top),
+        "iscrowd": 0,
+    }
 
 
 def _sides(rng: np.random.Generator, count: int, low: float, high: float, size: int) -> list[float]:
@@ -111,10 +140,14 @@ def _blurred(rng: np.random.Generator, sprite: Image) -> Image:
     return np.asarray(cv2.GaussianBlur(sprite, (side, side), reach / 2.5), np.uint8)
 
 
+def _drawn_side(side: float) -> int:
+    """Pixels that something of ``side`` pixels in the scene is drawn at."""
+    return round(min(max(side, _SMALLEST_DRAWING), _LARGEST_DRAWING))
+
+
 def object_sprite(rng: np.random.Generator, name: str, side: float) -> Image:
     """Draw one object whose solid part is ``side`` pixels along its longer side."""
-    drawn = round(min(max(side, _SMALLEST_DRAWING), _LARGEST_DRAWING))
-    sprite = premultiplied(drawer(name)(rng, drawn))
+    sprite = premultiplied(drawer(name)(rng, _drawn_side(side)))
     hue = rng.normal(0, 3 if name in TRUE_COLOURED else 8)
     gain = float(np.exp(np.clip(rng.normal(0, 0.17), -0.45, 0.35)))
     sprite = recoloured(sprite, hue, gain, rng.uniform(-18, 18))
@@ -231,10 +264,9 @@ def _add_distractor(
     pose = Pose(
         angle=float(rng.normal(0, 10) if rng.random() < 0.8 else rng.uniform(-180, 180)),
         shear=float(rng.uniform(-0.15, 0.15)),
-        mirrored=False,
     )
     flat = recoloured(
-        distractor(rng, round(min(max(side, _SMALLEST_DRAWING), _LARGEST_DRAWING))),
+        distractor(rng, _drawn_side(side)),
         0.0,
         float(rng.uniform(0.75, 1.2)),
         float(rng.uniform(-15, 15)),
@@ -305,10 +337,4 @@ def render_scene(
         side = span[0] * (span[1] / span[0]) ** rng.random()
         _add_distractor(rng, canvas, side, max_occlusion, 0.8)
 
-    visible = np.asarray(canvas.seen, np.float64) / np.asarray(canvas.areas, np.float64)
-    return Scene(
-        image=np.ascontiguousarray(photographed(rng, canvas.image)),
-        boxes=np.asarray(canvas.boxes, np.float32).reshape(-1, 4),
-        labels=tuple(labels),
-        visible=visible.astype(np.float32),
-    )
+    return scene_of(canvas, photographed(rng, canvas.image), labels)

@@ -4,8 +4,6 @@ Every drawer takes a random generator and a size in pixels and returns an (h, w,
 array, BGR plus straight alpha, upright, tightly cropped, with max(h, w) == size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeAlias
 

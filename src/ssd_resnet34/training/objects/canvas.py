@@ -2,122 +2,42 @@
 
 Coordinates are object units (the drawer picks its own extents, about 100 along the
 longest side), x to the right and y down.  Colours are BGR triples in 0..255.  The
-surface holds premultiplied BGRA, so nothing dark bleeds in at the edges.
+surface holds premultiplied BGRA, so nothing dark bleeds in at the edges.  What is
+finished here is placed in a scene by :mod:`..canvas`.
 """
 
-from __future__ import annotations
-
-import colorsys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Colour: TypeAlias = tuple[float, float, float]
-Points: TypeAlias = NDArray[np.float64]
-Image: TypeAlias = NDArray[np.uint8]
+from ..canvas import Image
+from .colours import Colour
+from .outlines import Points, outline, rect
+
 Weights: TypeAlias = NDArray[np.float32]
+"""How much of what is painted replaces what was there, 0..1 a pixel."""
 
-WHITE: Colour = (250.0, 250.0, 250.0)
-BLACK: Colour = (22.0, 20.0, 20.0)
-STEEL: Colour = (165.0, 162.0, 158.0)
-_SUBPIXEL_BITS = 4
-_MARGIN = 3.0
-_SPHERE = 128
+_SUBPIXEL_BITS: Final = 4
+"""OpenCV's drawing takes whole numbers of 1/16 pixel."""
 
+_MARGIN: Final = 3.0
+"""Object units around what is drawn, for strokes that reach over."""
 
-# ---------------------------------------------------------------- colours
-def hsv(hue: float, saturation: float, value: float) -> Colour:
-    """BGR triple (0..255) of an HSV colour with all parts in 0..1."""
-    r, g, b = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
-    return (255.0 * b, 255.0 * g, 255.0 * r)
+_SPHERE: Final = 128
+"""Side in pixels of the ball that shading is computed on."""
 
-
-def vivid(rng: np.random.Generator) -> Colour:
-    """A random saturated BGR colour."""
-    return hsv(rng.uniform(), rng.uniform(0.6, 0.95), rng.uniform(0.65, 1.0))
+_PAINTED: Final = 40
+"""Alpha over which a pixel belongs to the object: fainter edges are cropped."""
 
 
-def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """BGR colour at `share` (0..1) of the way from `first` to `second`."""
-    b, g, r = (a + (c - a) * share for a, c in zip(first, second, strict=True))
-    return (b, g, r)
-
-
-def lighter(colour: Colour, share: float = 0.25) -> Colour:
-    """`colour` moved towards white."""
-    return mix(colour, (255.0, 255.0, 255.0), share)
-
-
-def darker(colour: Colour, share: float = 0.25) -> Colour:
-    """`colour` moved towards black."""
-    return mix(colour, (0.0, 0.0, 0.0), share)
-
-
-def pick(rng: np.random.Generator, options: Sequence[Colour]) -> Colour:
-    """One of the colours, uniformly."""
-    return options[int(rng.integers(len(options)))]
-
-
-# ---------------------------------------------------------------- outlines
-def outline(*points: tuple[float, float]) -> Points:
-    """(n, 2) float64 outline from x, y pairs."""
-    return np.array(points, dtype=np.float64)
-
-
-def rect(x0: float, y0: float, x1: float, y1: float) -> Points:
-    """(4, 2) axis-aligned rectangle."""
-    return outline((x0, y0), (x1, y0), (x1, y1), (x0, y1))
-
-
-def ellipse(
-    cx: float, cy: float, rx: float, ry: float | None = None, start: float = 0.0, end: float = 360.0
-) -> Points:
-    """(n, 2) points of an ellipse arc; angles in degrees, clockwise from +x."""
-    angle = np.radians(np.linspace(start, end, 73))
-    return np.stack([cx + rx * np.cos(angle), cy + (ry or rx) * np.sin(angle)], axis=1)
-
-
-def rounded(x0: float, y0: float, x1: float, y1: float, radius: float) -> Points:
-    """(n, 2) rectangle with rounded corners."""
-    r = min(radius, (x1 - x0) / 2, (y1 - y0) / 2)
-    left, right, top, bottom = x0 + r, x1 - r, y0 + r, y1 - r
-    corners = ((right, bottom, 0), (left, bottom, 90), (left, top, 180), (right, top, 270))
-    return np.concatenate([ellipse(cx, cy, r, r, a, a + 90)[::8] for cx, cy, a in corners])
-
-
-def soften(points: Points, rounds: int = 2) -> Points:
-    """Closed outline with its corners cut off `rounds` times (Chaikin)."""
-    for _ in range(rounds):
-        following = np.roll(points, -1, axis=0)
-        pair = np.stack([0.8 * points + 0.2 * following, 0.2 * points + 0.8 * following], axis=1)
-        points = pair.reshape(-1, 2)
-    return points
-
-
-def curve(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> Points:
-    """(25, 2) quadratic Bezier curve from `a` to `c` pulled towards `b`."""
-    t = np.linspace(0.0, 1.0, 25)[:, None]
-    path: Points = (1 - t) ** 2 * np.array(a) + 2 * t * (1 - t) * np.array(b) + t**2 * np.array(c)
-    return path
-
-
-def turned(points: Points, degrees: float, centre: tuple[float, float] = (0.0, 0.0)) -> Points:
-    """`points` rotated about `centre`."""
-    s, c = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
-    turn = np.array([[c, s], [-s, c]])
-    moved: Points = (points - np.array(centre)) @ turn + np.array(centre)
-    return moved
-
-
-# ---------------------------------------------------------------- lettering
 @lru_cache(maxsize=64)
 def _lettering(text: str, bold: int) -> Image:
-    """(h, w) uint8 tight coverage mask of `text`."""
+    """(h, w) uint8 tight coverage mask of `text`, its strokes `bold` pixels of about 100 high."""
     sheet = np.zeros((160, 90 * len(text) + 60), np.uint8)
     cv2.putText(sheet, text, (30, 115), cv2.FONT_HERSHEY_SIMPLEX, 3.0, 255, bold, cv2.LINE_AA)
     x, y, w, h = cv2.boundingRect(sheet)
@@ -126,7 +46,7 @@ def _lettering(text: str, bold: int) -> Image:
 
 @lru_cache(maxsize=1)
 def _sphere_normals() -> NDArray[np.float32]:
-    """(128, 128, 3) float32 x, y, z surface normals of a ball seen from the front."""
+    """(_SPHERE, _SPHERE, 3) float32 x, y, z surface normals of a ball seen from the front."""
     axis = np.linspace(-1.0, 1.0, _SPHERE, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
     z = np.sqrt(np.clip(1.0 - x * x - y * y, 0.0, 1.0))
@@ -134,6 +54,7 @@ def _sphere_normals() -> NDArray[np.float32]:
 
 
 def _supersampling(size: int) -> float:
+    """Pixels drawn for one of the finished picture: small ones need it more, and cost less."""
     if size <= 64:
         return 4.0
     if size <= 140:
@@ -243,9 +164,9 @@ class Canvas:
         source = np.ascontiguousarray(np.broadcast_to(strip, (h, w, 4)))
         self._blend(window, source, mask.astype(np.float32) * np.float32(opacity / 255), atop)
 
-    def tint(self, points: Points, colour: Colour, opacity: float, atop: bool = True) -> None:
-        """Lay a translucent colour over an outline, by default only where paint is."""
-        self.gradient(points, colour, colour, True, opacity, atop)
+    def tint(self, points: Points, colour: Colour, opacity: float) -> None:
+        """Lay a translucent colour over an outline, only where paint is."""
+        self.gradient(points, colour, colour, opacity=opacity, atop=True)
 
     def glow(self, cx: float, cy: float, radius: float, colour: Colour, opacity: float) -> None:
         """Soft round light on what is already painted."""
@@ -263,9 +184,9 @@ class Canvas:
         text: str,
         box: tuple[float, float, float, float],
         colour: Colour,
-        bold: int = 9,
+        bold: int,
     ) -> None:
-        """Letter `text` stretched into the box x0, y0, x1, y1."""
+        """Letter `text` stretched into the box x0, y0, x1, y1; see :func:`_lettering`."""
         x0, y0, x1, y1 = box
         corners = np.round(self._to_pixels(outline((x0, y0), (x1, y1))) + 0.5).astype(int)
         (left, top), (right, bottom) = np.maximum(corners, 0).tolist()
@@ -292,13 +213,14 @@ class Canvas:
         self,
         box: tuple[float, float, float, float],
         light: tuple[float, float],
-        gloss: float = 0.4,
-        depth: float = 0.55,
+        gloss: float,
+        depth: float,
         relief: NDArray[np.float32] | None = None,
     ) -> None:
         """Shade what is painted in the box as a ball lit from (x, y) on its front.
 
-        `relief` is an optional (128, 128) brightness field added to the light.
+        `gloss` and `depth` are how strong highlight and shadow are, 0..1; `relief` is an optional
+        (_SPHERE, _SPHERE) brightness field added to the light.
         """
         normals = _sphere_normals()
         direction = np.array([light[0], light[1], 0.75], np.float32)
@@ -340,7 +262,7 @@ class Canvas:
         """
         mirrored = bool(rng.uniform() < 0.5)
         drop, lean = float(rng.uniform(0.0, 0.2)), float(rng.uniform(-0.08, 0.08))
-        x, y, w, h = cv2.boundingRect((self.pixels[:, :, 3] > 40).astype(np.uint8))
+        x, y, w, h = cv2.boundingRect((self.pixels[:, :, 3] > _PAINTED).astype(np.uint8))
         cropped = np.ascontiguousarray(self.pixels[y : y + h, x : x + w])
         ratio = self.size / max(w, h, 1)
         columns, rows = max(1, round(w * ratio)), max(1, round(h * ratio))

@@ -1,34 +1,23 @@
 """Sports balls and kites."""
 
-from __future__ import annotations
-
 import itertools
 from functools import lru_cache
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import (
-    BLACK,
-    WHITE,
-    Canvas,
-    Colour,
-    Image,
-    Points,
-    curve,
-    darker,
-    ellipse,
-    hsv,
-    lighter,
-    outline,
-    pick,
-    turned,
-    vivid,
-)
+from ..canvas import Image
+from .canvas import Canvas
+from .colours import BLACK, WHITE, Colour, darker, hsv, lighter, pick, vivid
+from .outlines import Points, curve, ellipse, outline, turned
 
-_BALL = (1.0, 1.0, 99.0, 99.0)
-_SKIN = 240
+_BALL: Final = (1.0, 1.0, 99.0, 99.0)
+"""The box that a ball fills: left, top, right, bottom in object units."""
+
+_SKIN: Final = 240
+"""Side in pixels of the picture that is stretched over a ball."""
 
 
 # ---------------------------------------------------------------- balls

@@ -1,29 +1,13 @@
 """Traffic lights, stop signs, benches and umbrellas."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
 
-from .canvas import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Canvas,
-    Colour,
-    Image,
-    Points,
-    curve,
-    darker,
-    ellipse,
-    lighter,
-    mix,
-    outline,
-    pick,
-    rounded,
-    vivid,
-)
+from ..canvas import Image
+from .canvas import Canvas
+from .colours import BLACK, STEEL, WHITE, Colour, darker, lighter, mix, pick, vivid
+from .outlines import Points, curve, ellipse, outline, rounded
 
 _SIGNALS: tuple[Colour, ...] = ((35.0, 30.0, 235.0), (30.0, 185.0, 255.0), (110.0, 225.0, 40.0))
 

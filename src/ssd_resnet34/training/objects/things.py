@@ -1,32 +1,12 @@
 """Oranges, televisions and clocks."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 
-from .canvas import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Canvas,
-    Colour,
-    Image,
-    Points,
-    curve,
-    darker,
-    ellipse,
-    hsv,
-    lighter,
-    mix,
-    outline,
-    pick,
-    rect,
-    rounded,
-    soften,
-    turned,
-    vivid,
-)
+from ..canvas import Image
+from .canvas import Canvas
+from .colours import BLACK, STEEL, WHITE, Colour, darker, hsv, lighter, mix, pick, vivid
+from .outlines import Points, curve, ellipse, outline, rect, rounded, soften, turned
 
 
 # ---------------------------------------------------------------- oranges

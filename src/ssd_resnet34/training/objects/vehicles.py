@@ -1,32 +1,13 @@
 """Cars, buses and boats."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
 
-from .canvas import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Canvas,
-    Colour,
-    Image,
-    Points,
-    curve,
-    darker,
-    ellipse,
-    hsv,
-    lighter,
-    mix,
-    outline,
-    pick,
-    rect,
-    rounded,
-    soften,
-    vivid,
-)
+from ..canvas import Image
+from .canvas import Canvas
+from .colours import BLACK, STEEL, WHITE, Colour, darker, hsv, lighter, mix, pick, vivid
+from .outlines import Points, curve, ellipse, outline, rect, rounded, soften
 
 _LAMP_RED: Colour = (40.0, 35.0, 205.0)
 _LAMP_WHITE: Colour = (225.0, 245.0, 250.0)
