@@ -120,3 +120,21 @@ def test_a_coco_run_has_its_document_beside_its_rows(
     document = json.loads((tmp_path / "out" / converting.COCO).read_text())
     assert [one["file_name"] for one in document["images"]] == ["0.png", "1.png", "2.png"]
     assert (tmp_path / "out" / "part-000000.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "5", "{}", '{"labels": 5}', '{"labels": [["person"]]}', "[" * 100_000]
+)
+def test_a_damaged_record_of_a_model_is_passed_over_or_asked_for(
+    done: tuple[LocalPlace, Plan], tmp_path: Path, text: str
+) -> None:
+    place, plan = done
+    known = models.recorded(place)
+    place.write(f"{models.FOLDER}/other.json", text.encode())
+    assert models.recorded(place) == known
+    converting.convert(place, plan, "yolo", tmp_path / "one")
+    for fingerprint in known:
+        place.write(f"{models.FOLDER}/{fingerprint}.json", text.encode())
+    with pytest.raises(BatchError, match="no record of the classes can be read; put it back"):
+        converting.convert(place, plan, "yolo", tmp_path / "two")
+    assert not (tmp_path / "two").exists()

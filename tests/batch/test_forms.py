@@ -1,5 +1,7 @@
 """Rows as bytes and back: nothing is lost, the same rows give the same bytes."""
 
+import io
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +16,7 @@ from ssd_resnet34.batch.forms import (
     timings_from_parquet,
     timings_to_parquet,
 )
+from ssd_resnet34.batch.parquet import arrow, parquet
 from ssd_resnet34.batch.rows import Row, Summary, Timing
 from ssd_resnet34.vision.detections import Detections
 
@@ -96,3 +99,38 @@ def test_summaries_add_up_and_name_the_commonest_first() -> None:
     assert total == Summary.of(some)
     assert list(total.to_dict()["errors"].items()) == [("a", 2), ("b", 1)]
     assert (total.refused, total.bytes) == (3, 20)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"size": "10"},
+        {"id": True},
+        {"uri": None},
+        {"error": 5},
+        {"error": ["empty_input"]},
+        {"error": None},
+        {"status": "fine"},
+        {"fingerprint": ["f"]},
+        {"model": None},
+    ],
+    ids=str,
+)
+def test_lines_edited_by_hand_are_no_rows(edit: dict[str, Any]) -> None:
+    row = Row(1, "a", 1, "h", "f", "m", error="empty_input", message="no bytes")
+    line = json.dumps({**row.to_dict(), **edit}).encode() + b"\n"
+    for call in (FORMS["jsonl"].decode, lambda data: FORMS["jsonl"].check(data, ["a"], 1)):
+        with pytest.raises(FormError, match="not readable as JSON rows"):
+            call(line)
+
+
+def test_a_line_nested_too_deep_is_no_row() -> None:
+    with pytest.raises(FormError, match="not readable as JSON rows"):
+        FORMS["jsonl"].decode(b"[" * 100_000 + b"\n")
+
+
+def test_a_table_of_other_columns_holds_no_timings() -> None:
+    sink = io.BytesIO()
+    parquet().write_table(arrow().table({"id": ["a"], "read": ["b"]}), sink)
+    with pytest.raises(FormError, match="other columns"):
+        timings_from_parquet(sink.getvalue())

@@ -128,3 +128,19 @@ def test_of_many_that_break_a_stale_lock_one_gets_it(tmp_path: Path) -> None:
         thread.join()
     assert most
     assert max(most) == 1
+
+
+@pytest.mark.parametrize("pid", [10**30, -1, 0, "many", None])
+def test_a_number_that_no_process_has_is_no_living_holder(tmp_path: Path, pid: object) -> None:
+    holder = {**locks._this_process(), "pid": pid, "token": "x", "beat": 0}
+    place(tmp_path).write(NAME, json.dumps(holder).encode())
+    with Lock(place(tmp_path)):
+        pass
+
+
+def test_a_lock_that_cannot_be_read_has_a_holder_without_a_name(tmp_path: Path) -> None:
+    place(tmp_path).write(NAME, b"[" * 100_000)
+    notes: list[str] = []
+    with Lock(place(tmp_path), notes.append, stale=0.1):
+        pass
+    assert "locked by a run elsewhere (unknown, process unknown)" in notes[0]

@@ -107,7 +107,7 @@ def _to_yolo(place: Place, plan: Plan, shared: str, target: Path) -> tuple[int, 
     if target.exists():
         raise UsageError(f"{target}: is there already; name a new folder")
     written = refused = 0
-    labels = _labels(place)
+    labels = _labels(place, plan)
     name = os.fspath(target)
     try:
         made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
@@ -137,13 +137,18 @@ def _to_yolo(place: Place, plan: Plan, shared: str, target: Path) -> tuple[int, 
     return written, refused
 
 
-def _labels(place: Place) -> list[str]:
+def _labels(place: Place, plan: Plan) -> list[str]:
     """Names of the classes 1, 2, … of the models that ran here: the same for all of them."""
     known = [list(facts["labels"]) for facts in models.recorded(place).values()]
     if any(labels != known[0] for labels in known):
         raise BatchError(
             f"{place.name}: has rows of models with different classes, which cannot share numbers; "
             "convert to coco, or run again with one model"
+        )
+    if not known and plan.count:
+        raise BatchError(
+            f"{place.name}/{models.FOLDER}: no record of the classes can be read; put it back, or "
+            "convert to coco"
         )
     return known[0] if known else []
 

@@ -209,7 +209,7 @@ def _from_lines(data: bytes) -> list[Row]:
         raise FormError("its last line is cut short")
     try:
         return [Row.from_dict(json.loads(line)) for line in data.splitlines()]
-    except (ValueError, SSDResNet34Error) as error:
+    except (ValueError, RecursionError, SSDResNet34Error) as error:
         raise FormError(f"not readable as JSON rows: {error}") from error
 
 
@@ -249,6 +249,8 @@ def timings_from_parquet(data: bytes) -> list[Timing]:
     """
     try:
         table = parquet().read_table(io.BytesIO(data))
+        if not table.schema.equals(_timing_schema()):
+            raise FormError("other columns than those of timings")
         return [Timing(**one) for one in table.to_pylist()]
-    except (OSError, TypeError, arrow().ArrowException) as error:
+    except (OSError, arrow().ArrowException) as error:
         raise FormError(f"not readable as timings: {error}") from error

@@ -144,7 +144,7 @@ class Lock:
             found = json.loads(self.place.read(NAME))
         except FileNotFoundError:
             return None
-        except ValueError:  # cut short by a file system that is not atomic
+        except (ValueError, RecursionError):  # cut short by a file system that is not atomic
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -185,7 +185,7 @@ def _lives(holder: dict[str, Any]) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the latter: a number that no process has
         return False
     except OSError:
         return True

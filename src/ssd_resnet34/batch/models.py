@@ -19,13 +19,19 @@ def record(place: Place, ready: Ready) -> None:
 
 
 def recorded(place: Place) -> dict[str, Mapping[str, Any]]:
-    """Fingerprint -> facts of all runs in a place."""
-    found = {}
+    """Fingerprint -> facts of all runs in a place; what is damaged is left out."""
+    found: dict[str, Mapping[str, Any]] = {}
     for name in place.names(FOLDER):
         if name.endswith(".json"):
-            with suppress(FileNotFoundError, ValueError):
-                found[name.removesuffix(".json")] = json.loads(place.read(f"{FOLDER}/{name}"))
+            with suppress(FileNotFoundError, ValueError, RecursionError):
+                facts = json.loads(place.read(f"{FOLDER}/{name}"))
+                if isinstance(facts, dict) and _are_words(facts.get("labels")):
+                    found[name.removesuffix(".json")] = facts
     return found
+
+
+def _are_words(labels: Any) -> bool:
+    return isinstance(labels, list) and all(isinstance(one, str) for one in labels)
 
 
 def check(place: Place, ready: Ready, force: bool) -> None:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, Final
 
 from ..errors import UsageError
@@ -82,15 +83,33 @@ class Row:
             UsageError: a field is missing or of the wrong kind.
         """
         try:
+            plain = {name: data[name] for name in _KINDS}
+            for name, value in plain.items():
+                if type(value) not in _KINDS[name]:
+                    raise TypeError(f"{name} is {value!r}")
+            if data["status"] != (OK if plain["error"] is None else ERROR):
+                raise TypeError("status and error contradict each other")
             found = Detections.from_dict(data) if data["status"] == OK else None
-            names = ("id", "uri", "size", "hash", "fingerprint", "model", "error", "message")
-            return cls(found=found, **{name: data[name] for name in names})
+            return cls(found=found, **plain)
         except (KeyError, TypeError) as error:
             raise UsageError(f"not a row of a batch run ({error}); run that shard again") from error
 
     def to_json(self) -> str:
         """:meth:`to_dict` as one line of ASCII."""
         return json.dumps(self.to_dict(), allow_nan=False, separators=(",", ":"))
+
+
+_KINDS: Final[Mapping[str, tuple[type, ...]]] = {
+    "id": (int,),
+    "uri": (str,),
+    "size": (int, NoneType),
+    "hash": (str, NoneType),
+    "fingerprint": (str,),
+    "model": (str,),
+    "error": (str, NoneType),
+    "message": (str, NoneType),
+}
+"""Fields of a row but its detections, and what each may be."""
 
 
 @dataclass(frozen=True, slots=True)
