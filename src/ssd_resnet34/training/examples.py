@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from ..contract import COCO, INPUT_SIZE, Contract
+from ..contract import COCO, INPUT_SIZE
 from .held_out import TRAINING_STREAM, training_seed
 from .multibox import Target, match
 from .parks import park_scene
@@ -67,9 +67,9 @@ class Example:
     ignored: NDArray[np.float32]
 
 
-def whole(scene: Scene, contract: Contract = COCO) -> Example:
+def whole(scene: Scene) -> Example:
     """The scene as it is."""
-    index = {label: i for i, label in enumerate(contract.labels, 1)}
+    index = {label: i for i, label in enumerate(COCO.labels, 1)}
     indices = np.array([index[label] for label in scene.labels], np.int64)
     return Example(scene.image, scene.boxes, indices, _NO_BOXES)
 

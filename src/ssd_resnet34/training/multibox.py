@@ -20,13 +20,25 @@ IGNORED: Final = -1
 """Target of a prior that is neither a positive nor a usable negative."""
 
 POSITIVE_IOU: Final = 0.5
+"""From here on a prior takes the object."""
+
 NEGATIVE_IOU: Final = 0.4
+"""Below it a prior is background."""
+
+IGNORED_IOU: Final = 0.3
+"""Over it with a region to ignore a prior is no background either."""
+
 NEAR_BEST: Final = 0.9
+"""Share of an object's best IoU that takes it, where that is below ``POSITIVE_IOU``."""
+
 NEGATIVES_PER_POSITIVE: Final = 3
+
+LEAST_NEGATIVES: Final = 16
+"""Of an image: one without objects still shows a few of its worst false alarms."""
 
 
 def layout_priors(size: int, maps: Sequence[tuple[int, int]]) -> Tensor:
-    """Priors for a square training input of ``size`` pixels.
+    """Priors for a square training input of ``size`` pixels, whose heads have these maps.
 
     Sizes stay in pixels of the 1200 layout. A whole image (size 1200) has the contract's centres,
     (x + ½)/F; a crop has one centre a network stride (24, 48, 96, … pixels), since its last cell
@@ -49,6 +61,11 @@ def layout_priors(size: int, maps: Sequence[tuple[int, int]]) -> Tensor:
             )
             rows.append(torch.cat([torch.stack([x.flatten(), y.flatten()], 1), wh], 1))
     return torch.cat(rows)
+
+
+def maps_of(heads: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """Height and width of the six maps, from the twelve heads."""
+    return [(head.shape[2], head.shape[3]) for head in heads[: len(LEVELS)]]
 
 
 def corners_of(boxes: Tensor) -> Tensor:
@@ -97,7 +114,7 @@ def match(priors: Tensor, boxes: Tensor, indices: Tensor, ignored: Tensor) -> Ta
     offsets = torch.zeros(len(priors), 4)
     corners = corners_of(priors)
     if len(ignored):
-        classes[pairwise_iou(corners, ignored).amax(1) > NEGATIVE_IOU - 0.1] = IGNORED
+        classes[pairwise_iou(corners, ignored).amax(1) > IGNORED_IOU] = IGNORED
     if len(boxes) == 0:
         return Target(classes, offsets)
     iou = pairwise_iou(corners, boxes)
@@ -175,8 +192,8 @@ def multibox_loss(
     ).view_as(classes)
     candidates = entropy.detach().masked_fill(classes != BACKGROUND, -1.0)
     rank = candidates.argsort(1, descending=True).argsort(1)
-    # An image without objects still shows a few of its worst false alarms.
-    quota = (positive.sum(1, keepdim=True) * NEGATIVES_PER_POSITIVE).clamp(min=16)
+    quota = positive.sum(1, keepdim=True) * NEGATIVES_PER_POSITIVE
+    quota = quota.clamp(min=LEAST_NEGATIVES)
     negative = (rank < quota) & (classes == BACKGROUND)
     found = int(positive.sum())
     scale = max(found if positives is None else positives, 1)

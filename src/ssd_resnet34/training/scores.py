@@ -12,13 +12,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import COCO, LEVELS, Contract
+from ..contract import COCO, LEVELS
 from ..detector import DEFAULT_SCORE_THRESHOLD
 from ..evaluation.agreement import match
 from ..vision.detections import Detections
 from ..vision.postprocess import postprocess
 
 BIASES: Final = tuple(np.arange(-1, 5.01, 0.25).tolist())
+"""Those that are tried, in units of the logit."""
 
 State = Mapping[str, NDArray[Any]]
 
@@ -34,7 +35,7 @@ def with_bias(state: State, bias: float) -> dict[str, NDArray[Any]]:
 
 
 def best_bias(
-    scenes: Iterable[tuple[Sequence[NDArray[np.float32]], Detections]], contract: Contract = COCO
+    scenes: Iterable[tuple[Sequence[NDArray[np.float32]], Detections]],
 ) -> tuple[float, dict[float, float]]:
     """The bias with the best F1 at the threshold of ``detect``, and the F1 of each that was tried.
 
@@ -53,7 +54,7 @@ def best_bias(
             (seen,) = postprocess(
                 [*shifted, *heads[len(LEVELS) :]],
                 score_threshold=DEFAULT_SCORE_THRESHOLD,
-                contract=contract,
+                contract=COCO,
             )
             hits[bias] += len(match(truth, seen))
             found[bias] += len(seen)

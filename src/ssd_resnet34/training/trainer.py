@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from ..contract import COCO, INPUT_SIZE, Contract
+from ..contract import COCO, INPUT_SIZE
 from ..errors import UsageError
 from ..network.layout import FEATURE_CHANNELS
 from ..network.module import SSDResNet34Module
@@ -41,7 +41,7 @@ from . import checkpoints, winograd
 from .allocator import keep_memory
 from .examples import Batch, Batches, Kind
 from .initialisation import initialise
-from .multibox import Target, layout_priors, multibox_loss
+from .multibox import Target, layout_priors, maps_of, multibox_loss
 from .muon import Muon
 from .pixels import normalised
 from .rows import forget_after
@@ -94,12 +94,12 @@ def shallow(module: SSDResNet34Module) -> None:
         setattr(module.get_submodule(parent), name, nn.Identity())
 
 
-def complete(state: Mapping[str, Tensor], contract: Contract = COCO) -> dict[str, Tensor]:
+def complete(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All 218 keys from a shallow module's: missing blocks add exactly nothing to their input.
 
     Their last batch-norm has weight and bias 0; the rest is He-initialised, so that they can learn.
     """
-    module = SSDResNet34Module(contract.num_classes)
+    module = SSDResNet34Module(COCO.num_classes)
     initialise(module, 0)
     full = module.state_dict()
     for key in full:
@@ -199,8 +199,7 @@ class Run:
         size = self.stage.size
         with torch.no_grad():
             heads = self.module.eval()(torch.zeros(1, 3, size, size))
-        maps = [(head.shape[2], head.shape[3]) for head in heads[: len(heads) // 2]]
-        return layout_priors(size, maps)
+        return layout_priors(size, maps_of(heads))
 
     def batches(self) -> Iterator[Batch]:
         stage = self.stage

@@ -17,8 +17,9 @@ import torch
 import tiny_training
 from ssd_resnet34.errors import OutputError, TrainingError, UsageError
 from ssd_resnet34.training.fitting import state as states
+from ssd_resnet34.training.fitting.folder import CHECKPOINT
 from ssd_resnet34.training.fitting.journal import STEPS, VALIDATIONS, read
-from ssd_resnet34.training.fitting.loop import CHECKPOINT, Score, Step, Watch
+from ssd_resnet34.training.fitting.loop import Score, Step, Watch
 from tiny_detector import TinyDetector, TinyExamples
 from tiny_training import KEPT, RECIPE, run
 

@@ -15,9 +15,9 @@ import shared_validation
 import tiny_training
 from ssd_resnet34.errors import UsageError
 from ssd_resnet34.training.fitting import state as states
+from ssd_resnet34.training.fitting.folder import CHECKPOINT
 from ssd_resnet34.training.fitting.journal import STEPS, read
 from ssd_resnet34.training.fitting.loading import Order, Share, share_of
-from ssd_resnet34.training.fitting.loop import CHECKPOINT
 from ssd_resnet34.training.fitting.running import VALIDATION
 from tiny_training import run
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...contract import INPUT_SIZE, Contract
 from ...errors import TrainingError
 from . import state as states
-from .folder import CHECKPOINT as CHECKPOINT
+from .folder import CHECKPOINT
 from .journal import Journal
 from .loading import Examples, Micro, Order, Share, micros, share_of
 from .recipe import Recipe

@@ -6,10 +6,10 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from ...contract import INPUT_SIZE, LEVELS
+from ...contract import INPUT_SIZE
 from ...vision.priors import anchor_sizes
 from ..data.example import Example
-from ..multibox import BACKGROUND, IGNORED, Target, corners_of, layout_priors, match
+from ..multibox import BACKGROUND, IGNORED, Target, corners_of, layout_priors, maps_of, match
 from .recipe import Recipe
 
 
@@ -30,11 +30,6 @@ def fraction_priors(size: int, maps: Sequence[tuple[int, int]]) -> Tensor:
             wh = torch.tensor(sides).clamp(max=1.0).expand(height * width, 2)
             rows.append(torch.cat([torch.stack([x.flatten(), y.flatten()], 1), wh], 1))
     return torch.cat(rows) * size
-
-
-def maps_of(heads: Sequence[Tensor]) -> list[tuple[int, int]]:
-    """Height and width of the six maps, from the twelve heads."""
-    return [(head.shape[2], head.shape[3]) for head in heads[: len(LEVELS)]]
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import files
+from ...contract import INPUT_SIZE
 from ...errors import MissingExtra, UsageError
 from ...files import told
 from ...runtime.cpu import available_threads
@@ -321,7 +322,7 @@ def _notes(
     notes = [*data.warnings]
     if examples.refused:
         notes.append(f"{len(examples.refused)} training images were refused and never shown")
-    if recipe.size < 1200:
+    if recipe.size < INPUT_SIZE:
         notes.append(
             f"trained{' and scored' if scores else ''} at {recipe.size}×{recipe.size}; every "
             "command runs the network at 1200×1200, where it is worse until it is trained on "
