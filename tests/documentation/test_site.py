@@ -66,6 +66,20 @@ def test_a_backslash_at_the_end_of_a_line_breaks_the_line(site: Path) -> None:
         assert not re.search(r"\\\n", prose), page.name
 
 
+def test_an_option_in_a_sentence_is_not_broken_after_its_hyphens(site: Path) -> None:
+    page = (site / "detect.html").read_text("utf-8")
+    assert '<code><span class="whole">--weights</span></code>' in page
+    assert '<code><span class="whole">--nms</span> mlperf</code>' in page
+    assert "<code>classes</code>" in page
+
+
+def test_every_benchmark_is_on_its_page() -> None:
+    page = (DOCS / "benchmarks.md").read_text("utf-8")
+    for script in sorted((REPOSITORY / "benchmarks").glob("*.py")):
+        if 'if __name__ == "__main__":' in script.read_text("utf-8"):
+            assert f"python -m benchmarks.{script.stem}" in page, script.name
+
+
 def test_every_figure_has_a_line_that_says_what_is_to_be_seen() -> None:
     figures_of_pages = 0
     for page in DOCS.rglob("*.md"):
