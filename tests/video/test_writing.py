@@ -1,5 +1,6 @@
 """Drawn videos: a constant rate from any times, whole or not there."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,14 @@ def test_what_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(OutputError, match="not whole"):
         file.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pipe_is_not_replaced_by_a_video(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    os.mkfifo(path)
+    file = VideoFile(path, 10.0)
+    with pytest.raises(UsageError, match="is not a regular file; name a file to write"):
+        file.write(np.zeros((48, 64, 3), np.uint8), 0.0)
+    file.close()
+    assert path.is_fifo()
+    assert list(tmp_path.iterdir()) == [path]

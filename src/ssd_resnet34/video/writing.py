@@ -1,7 +1,6 @@
 """A video file of drawn frames: it appears whole, at a constant rate, whatever the source's was."""
 
 import contextlib
-import os
 import secrets
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OutputError, UsageError
+from ..files import check_target
 
 CODECS: Final = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
 """Extension -> codec that OpenCV's wheels can write."""
@@ -52,7 +52,8 @@ class VideoFile:
         """Show a frame, uint8 (H, W, 3) BGR, from ``seconds`` on (from the begin of the source).
 
         Raises:
-            UsageError: the first frame, in a folder that cannot be written.
+            UsageError: the first frame, in a folder that cannot be written, or where a pipe or
+                device is.
             OutputError: the file cannot be begun.
         """
         if self._writer is None:
@@ -119,8 +120,7 @@ class VideoFile:
         # Most codecs halve the resolution of colours: sides are even.
         self._size = (pixels.shape[1] + pixels.shape[1] % 2, pixels.shape[0] + pixels.shape[0] % 2)
         fourcc = cv2.VideoWriter.fourcc(*self._codec)
-        if not os.access(self.path.parent, os.W_OK):
-            raise UsageError(f"{self.path}: cannot be written; name a folder you may write to")
+        check_target(self.path)
         self._writer = cv2.VideoWriter(
             str(self._temporary), cv2.CAP_FFMPEG, fourcc, self.rate, self._size
         )
