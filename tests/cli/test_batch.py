@@ -9,7 +9,7 @@ import pytest
 import batch_site
 from command import Run
 from fake_clock import FakeClock
-from ssd_resnet34.batch.pace import Pace, span
+from ssd_resnet34.batch.pace import Pace, as_clock
 
 Picture = Callable[..., Path]
 
@@ -132,4 +132,9 @@ def test_the_pace_is_that_of_the_last_minute() -> None:
     assert pace.rate == pytest.approx(2.0, rel=0.05)
     assert pace.remaining == pytest.approx(350, rel=0.05)
     assert pace.line().endswith("4 refused: corrupt_image 4")
-    assert [span(s) for s in (5, 65, 3605, 90_000)] == ["0:05", "1:05", "1:00:05", "1 d 01:00:00"]
+    assert [as_clock(s) for s in (5, 65, 3605, 90_000)] == [
+        "0:05",
+        "1:05",
+        "1:00:05",
+        "1 d 01:00:00",
+    ]

@@ -48,7 +48,7 @@ class Pace:
         """Progress in words: done, rate, time left, refusals by kind."""
         left = self.remaining
         parts = [f"{self.done:,} of {self.total:,}", f"{self.rate:.2f}/s"]
-        parts.append("–" if left is None else f"{span(left)} left")
+        parts.append("–" if left is None else f"{as_clock(left)} left")
         if self.errors:
             parts.append(f"{sum(self.errors.values()):,} refused: {kinds(self.errors)}")
         return ", ".join(parts)
@@ -60,8 +60,8 @@ def kinds(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {number:,}" for name, number in ordered)
 
 
-def span(seconds: float) -> str:
-    """``1 d 02:03:04``, ``2:03:04`` or ``3:04``."""
+def as_clock(seconds: float) -> str:
+    """``1 d 02:03:04``, ``2:03:04`` or ``3:04``: to the second, as what is watched changes."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)

@@ -19,7 +19,7 @@ from ..vision.draw import draw, jpeg_uri, shrink
 from ..vision.images import DEFAULT_LIMITS
 from . import models, shards
 from .manifest import Manifest, Plan
-from .pace import span
+from .pace import as_clock
 from .patience import Patience
 from .place import Place
 from .rates import Rates, columns, rates
@@ -141,7 +141,7 @@ def write(path: str | PathLike[str], findings: Findings, setting: Setting) -> No
             for code, number in ordered["errors"].items()
         ],
         rates=findings.rates,
-        span=span,
+        as_clock=as_clock,
         slow=findings.slow,
         samples=[_scene(row, root) for row in findings.samples],
     )

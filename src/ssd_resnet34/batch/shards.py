@@ -13,7 +13,6 @@ from .rows import Row, Summary, Timing
 
 TIMINGS: Final = "_timings"
 
-
 _NAME: Final = re.compile(r"part-(\d{6,})\.(?:parquet|jsonl)")
 
 

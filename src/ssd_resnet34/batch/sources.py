@@ -142,11 +142,12 @@ class Search:
             found = self._ask(lambda: files.glob(path, detail=True)).values()
             return (_object(files, one) for one in found if one["type"] == "file")
         # Not isfile() or exists(): they take a store that is down for "no".
-        is_file = self._ask(lambda: files.info(path))["type"] == "file"
+        info = self._ask(lambda: files.info(path))
+        is_file = info["type"] == "file"
         if self._is_parquet(path) or (is_file and path.lower().endswith(LISTS)):
             return self._named_in(path)
         if is_file:
-            return iter([_object(files, self._ask(lambda: files.info(path)))])
+            return iter([_object(files, info)])
         return self._walk_store(files, path)
 
     def _named_in(self, path: str) -> Iterator[Input]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..batch.manifest import Plan
-from ..batch.pace import kinds, span
+from ..batch.pace import as_clock, kinds
 from ..batch.place import Place
 from ..batch.report import Findings
 from ..batch.running import Outcome
@@ -106,7 +106,7 @@ def show_report(findings: Findings, results: str) -> None:
         ("detections", f"{sum(summary.objects.values()):,}"),
         ("classes", kinds(summary.objects) or "–"),
         ("refused", kinds(summary.errors) or "none"),
-        ("rate", f"{found.rate:.2f}/s in {span(found.active)} of work"),
+        ("rate", f"{found.rate:.2f}/s in {as_clock(found.active)} of work"),
     ]
     rows += [
         (one.name, f"median {one.median:.3f} s, 95 % {one.most:.3f} s, most {one.largest:.3f} s")
