@@ -22,6 +22,7 @@ is what the public reference writes."""
 Rows = NDArray[np.float32]
 
 _ROW: Final = 7
+"""Numbers a detection."""
 
 _WORDS: Final[Mapping[Numbering, str]] = {
     "category_id": "category ids",
@@ -101,13 +102,13 @@ def _record(name: str, where: str, entry: Any) -> tuple[int, Rows]:
         values = values.reshape(-1, _ROW)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{name}: {where} is none of an accuracy log ({error}); a "
-            "record has qsl_idx and data, the hexadecimal bytes of float32 rows of 7"
+            f"{name}: {where} is none of an accuracy log ({error}); a record has qsl_idx and data, "
+            "the hexadecimal bytes of float32 rows of 7"
         ) from error
     if not np.isfinite(values).all() or (values[:, 6] % 1 != 0).any():
         raise UsageError(
-            f"{name}: {where} has NaN, infinity or a fraction for a "
-            "class; rows are index, ymin, xmin, ymax, xmax, score, class"
+            f"{name}: {where} has NaN, infinity or a fraction for a class; rows are index, ymin, "
+            "xmin, ymax, xmax, score, class"
         )
     return index, values
 

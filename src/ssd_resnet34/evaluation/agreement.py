@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..vision.detections import Detections
 
 MATCH_IOU: Final = 0.5
+"""From here on two boxes are of one object."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def prepared(image: Image, recipe: Recipe) -> Image:
     if recipe.resize == "pillow":
         image = resized_by_pillow(image)
     elif recipe.resize == "opencv-uint8":
-        image = _resized(image, INPUT_SIZE, INPUT_SIZE)
+        image = stretched(image, INPUT_SIZE, INPUT_SIZE)
     elif recipe.resize == "letterbox":
         image = _letterboxed(image)
     if recipe.colour == "bgr":
@@ -101,7 +101,8 @@ def scaled(contract: Contract, scaling: Scaling) -> Contract:
     return replace(contract, mean=(0.0,) * 3, std=(std,) * 3)
 
 
-def _resized(image: Image, width: int, height: int) -> Image:
+def stretched(image: Image, width: int, height: int) -> Image:
+    """The image in another size in pixels, bilinear, in 8 bits."""
     pixels = cv2.resize(image.pixels, (width, height), interpolation=cv2.INTER_LINEAR)
     return Image(np.asarray(pixels, np.uint8), image.name)
 
@@ -112,5 +113,5 @@ def _letterboxed(image: Image) -> Image:
     width, height = (max(1, round(side * factor)) for side in (image.width, image.height))
     left, top = (INPUT_SIZE - width) // 2, (INPUT_SIZE - height) // 2
     square = np.full((INPUT_SIZE, INPUT_SIZE, 3), _PADDING, np.uint8)
-    square[top : top + height, left : left + width] = _resized(image, width, height).pixels
+    square[top : top + height, left : left + width] = stretched(image, width, height).pixels
     return Image(square, image.name)

@@ -21,7 +21,9 @@ from ..errors import UsageError
 from .coco import IOUS, RECALLS, UNDEFINED, Evaluation, Table
 
 REPLICATES: Final = 1000
+
 CONFIDENCE: Final = 0.95
+"""Share of the replicates inside an interval."""
 
 _SEED: Final = 0x5EED
 """The same file gives the same interval."""

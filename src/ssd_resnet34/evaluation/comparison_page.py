@@ -14,7 +14,10 @@ from .gallery import Gallery, Picture
 from .report import Setting
 
 _IMAGES: Final = 10
+"""Images that are shown, the most different ones."""
+
 _EVENTS: Final = 12
+"""Lines in words for each of them."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def write(
         setting=setting,
         comparison=comparison,
         rows=tally(comparison),
-        pairs=[_pair(one, dataset, comparison, gallery) for one in comparison.images[:_IMAGES]],
+        pairs=[_pair(one, comparison, gallery) for one in comparison.images[:_IMAGES]],
     )
     files.write(path, data)
 
@@ -100,16 +103,9 @@ def _found(finding: Finding) -> str:
     return f"{finding.label} {finding.score:.2f} ({finding.judgement})"
 
 
-def _pair(
-    image: ImageDifferences, dataset: Dataset, comparison: Comparison, gallery: Gallery
-) -> Pair:
-    categories = set(comparison.a.evaluation.category_ids)
+def _pair(image: ImageDifferences, comparison: Comparison, gallery: Gallery) -> Pair:
     layers = {
-        "Truth": [
-            one
-            for one in dataset.annotations
-            if one["image_id"] == image.image_id and one["category_id"] in categories
-        ],
+        "Truth": gallery.truth(image.image_id, comparison.a.evaluation.category_ids),
         "A where it differs": [
             comparison.a.results[one.a.result] for one in image.differences if one.a is not None
         ],

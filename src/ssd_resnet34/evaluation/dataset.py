@@ -311,7 +311,7 @@ def check_known(
         count = sum(one[field] in set(unknown) for one in annotations)
         raise UsageError(
             f"{name}: {count} annotations are of {what} {some(unknown)}, which the file does not "
-            f"list; add it, or remove those annotations"
+            "list; add it, or remove those annotations"
         )
 
 

@@ -18,14 +18,15 @@ from ..vision.detections import Detections
 from ..vision.images import Image
 from ..vision.postprocess import postprocess
 from ..vision.preprocess import preprocess
-from .agreement import NOTHING, Agreement, compare, head_difference
+from .agreement import FEW, NOTHING, Agreement, compare, head_difference
+from .altered import stretched
 
 HEADS_ERROR: Final = 1e-3
 """Largest root mean square difference of a head, in units of the head's own spread: rounding."""
 
 MISSED: Final = 0.02
-"""Largest share of detections without a partner. Two may always miss: of two boxes with nearly the
-same score either may win, and a score may be a rounding from the threshold."""
+"""Largest share of detections without a partner; ``FEW`` may always miss: of two boxes with nearly
+the same score either may win, and a score may be a rounding from the threshold."""
 
 INT8_BYTES_HEADS_ERROR: Final = 5e-2
 INT8_BYTES_MISSED: Final = 0.1
@@ -33,6 +34,7 @@ INT8_BYTES_MISSED: Final = 0.1
 from the middle of two steps takes the other one."""
 
 _SEVERITY_ERROR: Final = 3
+"""ONNX Runtime's number of the level: what is less than an error is not logged."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def check_export(data: bytes, source: bytes, images: Sequence[Image]) -> ExportC
             f"images: {len(images)} given for a batch of {made.batch or 'any size'}; give "
             f"{least} (--batch {least})"
         )
-    squares = [_square(image) for image in images]
+    squares = [stretched(image, INPUT_SIZE, INPUT_SIZE) for image in images]
     tensor = preprocess(squares, contract).tensor
     given = _bytes_tensor(squares) if made.uint8_input else tensor
     reference = _Network(source)
@@ -97,7 +99,7 @@ def check_export(data: bytes, source: bytes, images: Sequence[Image]) -> ExportC
         agreement = _compare_detections(found, heads, contract, made)
         most = INT8_BYTES_MISSED if rounds_twice else MISSED
         larger = max(agreement.reference, agreement.found)
-        agrees = larger - agreement.matched <= max(2, most * larger)
+        agrees = larger - agreement.matched <= max(FEW, most * larger)
         return ExportCheck(len(images), engine, None, None, agreement, agrees)
     if made.form == "split-heads":
         heads = _split(heads, contract)
@@ -115,12 +117,6 @@ def made_up(count: int) -> list[Image]:
         pixels = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
         made.append(Image(np.asarray(pixels, np.uint8), f"blots {seed}"))
     return made
-
-
-def _square(image: Image) -> Image:
-    size = (INPUT_SIZE, INPUT_SIZE)
-    pixels = cv2.resize(image.pixels, size, interpolation=cv2.INTER_LINEAR)
-    return Image(np.asarray(pixels, np.uint8), image.name)
 
 
 def _bytes_tensor(squares: Sequence[Image]) -> NDArray[np.uint8]:

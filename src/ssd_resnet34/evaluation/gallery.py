@@ -1,7 +1,7 @@
 """The images of a dataset as small pictures with boxes, and as words for who cannot see them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +53,15 @@ class Gallery:
     @cached_property
     def _classes(self) -> dict[int, tuple[int, str]]:
         return {one["id"]: (n, one["name"]) for n, one in enumerate(self.dataset.categories, 1)}
+
+    def truth(self, image_id: int, category_ids: Iterable[int]) -> list[Mapping[str, Any]]:
+        """The annotations of an image in these categories."""
+        wanted = set(category_ids)
+        return [
+            one
+            for one in self.dataset.annotations
+            if one["image_id"] == image_id and one["category_id"] in wanted
+        ]
 
     def detections(self, image_id: int, entries: Sequence[Mapping[str, Any]]) -> Detections:
         """Results, or annotations with the score 1, of one image."""

@@ -25,6 +25,7 @@ HELD_BACK: Final = 5
 """Of so many calibration images, one is kept for the check."""
 
 MOST_HELD_BACK: Final = 50
+"""Images kept for the check, however many there are."""
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
@@ -45,10 +45,19 @@ CURVES: Final = 5
 """Classes with a curve of their own: as many as there are colours that are told apart."""
 
 _MATRIX: Final = 12
+"""Classes of the confusion matrix: more are too wide to read."""
+
 _ROWS: Final = 12
+"""Rows of the table of confused classes, and of that of missed and invented."""
+
 _IMAGES: Final = 6
+"""Best images that are shown, and as many worst ones."""
+
 _EVENTS: Final = 12
+"""Lines in words for each of them."""
+
 _EDGES: Final = (32**2, 96**2)
+"""Areas in pixels between small, medium and large."""
 
 
 @dataclass(frozen=True)
@@ -306,19 +315,14 @@ def _scene(
     gallery: Gallery,
     evaluation: Evaluation,
 ) -> Scene:
-    categories = set(evaluation.category_ids)
-    truth = [
-        one
-        for one in dataset.annotations
-        if one["image_id"] == verdict.image_id and one["category_id"] in categories
-    ]
+    truth = gallery.truth(verdict.image_id, evaluation.category_ids)
     positions = [one for one, _ in verdict.right + verdict.confused]
     positions += verdict.invented + verdict.ignored
     found = sorted((results[one] for one in positions), key=lambda one: -float(one["score"]))
     pictures, reason = gallery.pictures(verdict.image_id, {"Truth": truth, "Detections": found})
     events = _events(verdict, results, {one["id"]: one for one in truth}, dataset.labels())
     return Scene(
-        Path(gallery.images[verdict.image_id]["file_name"]).name,
+        PurePosixPath(gallery.images[verdict.image_id]["file_name"]).name,
         verdict,
         pictures,
         reason,
