@@ -30,6 +30,8 @@ from ssd_resnet34.errors import BatchError, SettingsConflict, UsageError
 
 MEMORY = 150 << 20
 
+HalfDone = Callable[[Path, Job], Search]
+
 
 @pytest.fixture(scope="module")
 def nodes(site: Path) -> Iterator[Any]:
@@ -70,7 +72,12 @@ def expected(source: Path, artifact: Path, tmp_path: Path) -> dict[str, bytes]:
 
 
 def over_ray(
-    source: Path, out: Path, artifact: Path, most: int = 2, watcher: Watcher | None = None
+    source: Path,
+    out: Path,
+    artifact: Path,
+    most: int = 2,
+    watcher: Watcher | None = None,
+    rules: Rules = Rules(),  # noqa: B008  # frozen
 ) -> running.Outcome:
     return cluster.run(
         str(out),
@@ -78,7 +85,7 @@ def over_ray(
         Actors(most=most, cpus=1),
         Job(str(artifact), "fake", patience=HASTY),
         Care(timeout=60),
-        Rules(),
+        rules,
         shard_size=3,
         watcher=watcher or Watcher(),
     )
@@ -144,6 +151,24 @@ def test_a_node_removed_without_grace_loses_nothing(
     over_ray(source, out, artifact, most=3, watcher=Striking(remove))
     assert removed.is_set()
     assert tree(out) == expected
+
+
+@pytest.mark.proof
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("installed")
+def test_an_actor_killed_while_error_rows_are_done_again_loses_none(
+    nodes: Any, artifact: Path, tmp_path: Path, half_done: HalfDone
+) -> None:
+    def kill() -> None:
+        for pid in _actors():
+            os.kill(pid, signal.SIGKILL)
+
+    out = tmp_path / "out"
+    listing = half_done(out, Job(str(artifact), "fake", threads=1, patience=HASTY)).source
+    rules = Rules(retry_errors=True)
+    outcome = over_ray(Path(listing), out, artifact, watcher=Striking(kill), rules=rules)
+    assert (outcome.resumed, outcome.summary.rows) == (16, 24)
+    assert outcome.summary.errors == {"empty_input": 1}
 
 
 class Careless:
@@ -228,18 +253,16 @@ def test_error_rows_are_done_again_in_actors(
 
 
 @pytest.fixture
-def half_done(
-    careless: Careless, source: Path, tmp_path: Path, job: Callable[..., Job]
-) -> Callable[[Path], Search]:
+def half_done(source: Path, tmp_path: Path) -> HalfDone:
     """Makes eight shards in a folder, of which each has one error row; its search."""
     listing = tmp_path / "list.txt"
     listing.write_text("".join(f"in/{path.name}\n" for path in sorted(source.iterdir())))
 
-    def make(out: Path) -> Search:
+    def make(out: Path, job: Job) -> Search:
         late = {n: source / f"{n:02}.png" for n in range(0, 21, 3)}
         for path in late.values():
             path.unlink(missing_ok=True)
-        running.run(str(out), Search(str(listing)), job(threads=1), shard_size=3)
+        running.run(str(out), Search(str(listing)), job, shard_size=3)
         for n, path in late.items():
             write(path, 10 * n)
         return Search(str(listing))
@@ -252,15 +275,15 @@ AGAIN = Rules(retry_errors=True)
 
 def test_error_rows_whose_round_is_lost_are_done_in_the_next_and_no_fine_row_is(
     careless: Careless,
-    half_done: Callable[[Path], Search],
+    half_done: HalfDone,
     tmp_path: Path,
     job: Callable[..., Job],
     same_process: type[SamePool],
 ) -> None:
     local, out = tmp_path / "local", tmp_path / "out"
     mine = job(threads=1)
-    running.run(str(local), half_done(local), mine, rules=AGAIN)
-    search = half_done(out)
+    running.run(str(local), half_done(local, mine), mine, rules=AGAIN)
+    search = half_done(out, mine)
     same_process.instances.clear()
     outcome = cluster.run(str(out), search, Actors(), mine, rules=AGAIN)
     assert outcome.summary.errors == {"empty_input": 1}
@@ -273,11 +296,11 @@ def test_error_rows_whose_round_is_lost_are_done_in_the_next_and_no_fine_row_is(
 
 def test_a_round_that_does_no_error_row_again_ends_the_run_and_keeps_what_is_there(
     careless: Careless,
-    half_done: Callable[[Path], Search],
+    half_done: HalfDone,
     tmp_path: Path,
     job: Callable[..., Job],
 ) -> None:
-    search = half_done(tmp_path / "out")
+    search = half_done(tmp_path / "out", job(threads=1))
     careless.give_up = True
     with pytest.raises(BatchError, match="brought no shard"):
         cluster.run(str(tmp_path / "out"), search, Actors(), job(threads=1), rules=AGAIN)
@@ -288,7 +311,7 @@ def test_a_round_that_does_no_error_row_again_ends_the_run_and_keeps_what_is_the
 
 def test_only_error_rows_are_counted_when_they_are_done_again(
     careless: Careless,
-    half_done: Callable[[Path], Search],
+    half_done: HalfDone,
     tmp_path: Path,
     job: Callable[..., Job],
 ) -> None:
@@ -298,7 +321,7 @@ def test_only_error_rows_are_counted_when_they_are_done_again(
         def counted(self, rows: int, errors: Counter[str]) -> None:
             self.counts.append(rows)
 
-    search = half_done(tmp_path / "out")
+    search = half_done(tmp_path / "out", job(threads=1))
     cluster.run(
         str(tmp_path / "out"), search, Actors(), job(threads=1), rules=AGAIN, watcher=Counting()
     )
@@ -337,6 +360,10 @@ def test_actors_are_checked() -> None:
         Actors(least=3, most=2)
     with pytest.raises(UsageError):
         Actors(cpus=0)
+    for gpus in (-1, 1.5, 0.00001, float("nan"), float("inf")):  # Ray would fail over them later
+        with pytest.raises(UsageError, match="GPUs; give a whole number, or a part"):
+            Actors(gpus=gpus)
+    assert Actors(gpus=2).resources == {"num_cpus": 1, "num_gpus": 2}
     assert Actors(cpus=2, gpus=0.5).resources == {"num_cpus": 2, "num_gpus": 0.5}
 
 

@@ -52,7 +52,7 @@ class Actors:
         address: of the cluster: ``auto``, ``local`` (one on this machine), ``host:port``.
         least, most: between which Ray scales their number.
         cpus: CPUs of each, which are its threads.
-        gpus: GPUs of each; parts are allowed.
+        gpus: GPUs of each: a whole number, or a part of one, at most four decimals.
 
     Raises:
         UsageError: out of range.
@@ -67,8 +67,14 @@ class Actors:
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:
             raise UsageError(f"actors: {self.least} to {self.most}; give 1 <= least <= most")
-        if self.cpus < 1 or self.gpus < 0:
-            raise UsageError(f"actors: {self.cpus} CPUs, {self.gpus} GPUs; give CPUs from 1")
+        if self.cpus < 1:
+            raise UsageError(f"actors: {self.cpus} CPUs; give a number from 1")
+        # What Ray can share out; NaN and infinity are neither.
+        part = 0 <= self.gpus < 1 and self.gpus == round(self.gpus, 4)
+        if not part and not (self.gpus >= 1 and float(self.gpus).is_integer()):
+            raise UsageError(
+                f"actors: {self.gpus} GPUs; give a whole number, or a part of one like 0.25"
+            )
 
     @property
     def resources(self) -> dict[str, Any]:
