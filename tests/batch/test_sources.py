@@ -325,3 +325,17 @@ def test_an_unknown_scheme_and_a_missing_package_have_one_line(
     monkeypatch.delitem(import_module("fsspec.registry")._registry, "s3", raising=False)
     with pytest.raises(MissingExtra, match=r"pip install 'ssd-resnet34\[s3\]'"):
         list(Search("s3://bucket/x").inputs())
+
+
+@pytest.mark.parametrize("name", ["list.txt", "table.parquet"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_list_or_table_from_a_pipe_or_device_is_refused_and_not_waited_for(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    path = tmp_path / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match="a pipe or device, not a file; save it as a file first"):
+        Search(str(path)).inputs()

@@ -87,9 +87,12 @@ class Search:
             inside = local_path(line)
             return _as_text(line) if inside is None else local_uri(os.path.join(folder, inside))
 
+        is_list = path.lower().endswith(LISTS)
+        if is_list or self._is_parquet(path):
+            _refuse_pipe(path, self.source)
         if self._is_parquet(path):
             return _measured(_column(path, None, self.column, resolve))
-        if path.lower().endswith(LISTS):
+        if is_list:
             return _measured(_lines(lambda: open(path, "rb"), self.source, resolve))
         return iter([measure(local_uri(path))])
 
@@ -235,6 +238,12 @@ def _object(files: Any, info: Any) -> Input:
 
 def _measured(uris: Iterator[str]) -> Iterator[Input]:
     return map(measure, uris)
+
+
+def _refuse_pipe(path: str, source: str) -> None:
+    """A list or table that might be waited for without end; an image is refused when it is read."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise UsageError(f"{source}: a pipe or device, not a file; save it as a file first")
 
 
 def _lines(opened: Callable[[], Any], source: str, resolve: Callable[[str], str]) -> Iterator[str]:
