@@ -239,3 +239,12 @@ def test_a_store_is_a_place_for_a_whole_run(
     }
     assert stored == tree(tmp_path / "out")
     files.store.clear()
+
+
+def test_an_empty_name_is_not_taken_for_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="has no name; give a folder"):
+        open_place("")
+    assert open_place(".").name == str(tmp_path)

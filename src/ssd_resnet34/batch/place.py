@@ -86,9 +86,11 @@ def open_place(target: str, patience: Patience = DEFAULT_PATIENCE) -> Place:
     """The place that ``target`` names; a local folder is made at the first write.
 
     Raises:
-        UsageError: a file, or a scheme that cannot write atomically.
+        UsageError: no name, a file, or a scheme that cannot write atomically.
         MissingExtra: the package for the scheme is not installed.
     """
+    if not target:  # a variable that is not set would fill the current folder
+        raise UsageError("the place of the results has no name; give a folder, . or a URI")
     path = local_path(target)
     if path is not None:
         if os.path.lexists(path) and not os.path.isdir(path):
