@@ -167,12 +167,7 @@ def road() -> str:
         if n % 3 < 2:
             parts.append(line(x + 185, y + 31, x + 215, y + 31, INK, 1.4))
     parts.append(f'<path d="M542 102v24H112v24" stroke="{INK}" stroke-width="1.4"/>')
-    parts.append(
-        text(
-            20, 250, "detect, eval, serve and batch feed this one road; an engine swaps Session.run"
-        )
-    )
-    return picture(670, 270, "From bytes to detections", parts)
+    return picture(670, 230, "From bytes to detections", parts)
 
 
 def picture(width: int, height: int, title: str, parts: Iterable[str]) -> str:

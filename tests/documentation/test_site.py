@@ -15,6 +15,7 @@ from manual import figures
 from manual.blocks import blocks
 from manual.pages import DOCS, filled, wanted
 
+from browser import opened
 from conftest import REPOSITORY
 from ssd_resnet34.vision.selection import suppress
 
@@ -64,6 +65,14 @@ def test_a_backslash_at_the_end_of_a_line_breaks_the_line(site: Path) -> None:
     for page in site.rglob("*.html"):
         prose = re.sub(r"<(pre|script)\b.*?</\1>", "", page.read_text("utf-8"), flags=re.DOTALL)
         assert not re.search(r"\\\n", prose), page.name
+
+
+def test_no_page_scrolls_sideways_on_a_telephone(site: Path, tmp_path: Path) -> None:
+    with opened(tmp_path) as browser:
+        for page in sorted(site.rglob("*.html")):
+            browser.open(page.resolve().as_uri(), 390)
+            width = browser.page.evaluate("document.documentElement.scrollWidth")
+            assert width <= 390, f"{page.name}: {width} pixels"
 
 
 def test_an_option_in_a_sentence_is_not_broken_after_its_hyphens(site: Path) -> None:
