@@ -26,7 +26,8 @@ from pathlib import Path
 import torch
 
 from ssd_resnet34.contract import COCO_CATEGORIES
-from ssd_resnet34.training.data.loading import Examples, Feed
+from ssd_resnet34.training.data.feeding import Feed
+from ssd_resnet34.training.data.loading import Examples
 from ssd_resnet34.training.data.reading import read
 from ssd_resnet34.training.fitting.loading import Order, Share, micros
 

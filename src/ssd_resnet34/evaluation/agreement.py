@@ -85,7 +85,7 @@ of them. bf16 has 8 bits of mantissa, fp16 11, int8 256 levels: their heads diff
 and what counts is that the same objects are found."""
 
 
-def pairwise_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+def pairwise_iou(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
     """IoU of (n, 4) and (m, 4) left-top-right-bottom boxes: (n, m) float64."""
     first, second = a.astype(np.float64), b.astype(np.float64)
     low = np.maximum(first[:, None, :2], second[None, :, :2])

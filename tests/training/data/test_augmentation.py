@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.errors import UsageError
+from ssd_resnet34.evaluation.agreement import pairwise_iou
 from ssd_resnet34.training.data import augmentation
 from ssd_resnet34.training.data.augmentation import (
     LEAST_SIDE,
@@ -21,7 +22,6 @@ from ssd_resnet34.training.data.augmentation import (
     augmented,
     distorted,
     drawn_view,
-    iou,
     mean_colour,
     mirrored,
     projected,
@@ -254,7 +254,7 @@ def test_a_crop_has_the_overlap_that_was_chosen(least: float) -> None:
     boxes = np.array([[10, 5, 195, 145], [10, 10, 30, 30]], np.float32)
     canvas = np.array([0.0, 0.0, 200.0, 150.0])
     crops = [augmentation._fitting(generator(seed), canvas, boxes, least) for seed in range(40)]
-    overlaps = [float(iou(crop[None], boxes).max()) for crop in crops if crop is not None]
+    overlaps = [float(pairwise_iou(crop[None], boxes).max()) for crop in crops if crop is not None]
     assert len(overlaps) >= 20
     assert min(overlaps) >= least
     assert min(overlaps) < least + 0.2  # no stricter than that

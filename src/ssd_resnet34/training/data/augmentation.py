@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from ...contract import Contract
 from ...errors import UsageError
+from ...evaluation.agreement import pairwise_iou
 from .example import Example, Sample
 
 Boxes = NDArray[np.float32]
@@ -203,7 +204,7 @@ def _fitting(
     if len(boxes) == 0:
         return None
     crops = _crops(rng, canvas)
-    fits = np.flatnonzero(iou(crops, boxes).max(axis=1) >= least)
+    fits = np.flatnonzero(pairwise_iou(crops, boxes).max(axis=1) >= least)
     return np.asarray(crops[fits[0]]) if len(fits) else None
 
 
@@ -216,14 +217,6 @@ def _crops(rng: np.random.Generator, canvas: NDArray[np.float64]) -> NDArray[np.
     sides = canvas[2:] - canvas[:2]
     low = canvas[:2] + corner * sides
     return np.concatenate([low, low + extent * sides], 1)
-
-
-def iou(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
-    """IoU of (n, 4) with (m, 4) left, top, right, bottom: (n, m)."""
-    sides = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])
-    common = np.clip(sides, 0, None).prod(axis=2)
-    areas = [(one[:, 2:] - one[:, :2]).astype(np.float64).prod(axis=1) for one in (a, b)]
-    return np.asarray(common / (areas[0][:, None] + areas[1] - common))
 
 
 def projected(boxes: Boxes, view: View, size: int) -> Boxes:

@@ -21,7 +21,8 @@ from ...runtime.cpu import available_threads
 from ..data.augmentation import Augmentation
 from ..data.checking import unscored
 from ..data.example import DataSet
-from ..data.loading import Examples, Feed, Refused
+from ..data.feeding import Feed
+from ..data.loading import Examples, Refused
 from . import output, reporting
 from .folder import check as check_folder
 from .loading import Micro
