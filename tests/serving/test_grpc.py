@@ -5,9 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -427,6 +428,129 @@ def test_the_health_service_says_what_the_server_is(channel: Any) -> None:
     statuses = watch(request())
     assert next(statuses).status == 1
     statuses.cancel()
+
+
+def health(channel: Any, name: str, answers: str) -> Any:
+    method = getattr(channel, answers)
+    request, answer = CLASSES["HealthCheckRequest"], CLASSES["HealthCheckResponse"]
+    return method(f"/grpc.health.v1.Health/{name}", request.SerializeToString, answer.FromString)
+
+
+def code_of(error: Any) -> tuple[str, str]:
+    """gRPC's status and this package's code."""
+    return error.code().name, dict(error.trailing_metadata())["code"]
+
+
+def test_watches_have_a_bound_of_their_own(channel: Any, server: Server) -> None:
+    request = CLASSES["HealthCheckRequest"]()
+    watch = health(channel, "Watch", "unary_stream")
+    watches = [watch(request) for _ in range(32)]
+    assert {next(one).status for one in watches} == {1}
+    late = watch(request)
+    with pytest.raises(grpc.RpcError) as error:
+        next(late)
+    assert code_of(error.value) == ("UNAVAILABLE", "overloaded")
+    with grpc.insecure_channel(address(server)) as other:
+        asked = [health(other, "Check", "unary_unary").future(request) for _ in range(31)]
+        assert {one.result().status for one in asked} == {1}
+        values = {"model_name": "ssd-resnet34", **image(picture(60))}
+        assert call(other, "ModelInfer", **values).model_name == "ssd-resnet34"
+    watches[0].cancel()
+
+    def another() -> bool:
+        with suppress(grpc.RpcError):
+            watches.append(watch(request))
+            return bool(next(watches[-1]).status == 1)
+        return False
+
+    wait(another)
+    for one in watches:
+        one.cancel()
+
+
+def test_a_watch_holds_no_message(channel: Any) -> None:
+    """Memory is looked at after each test."""
+    watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
+    size = 25_000_000
+    field = b"\x12" + bytes((size & 127 | 128, size >> 7 & 127 | 128, size >> 14 & 127 | 128))
+    message = field + bytes((size >> 21,)) + bytes(size)
+    watches = []
+    for _ in range(16):  # one after the other: messages on their way are held
+        watches.append(watch(message))
+        assert next(watches[-1]) == b"\x08\1"
+    for one in watches:
+        one.cancel()
+
+
+@pytest.mark.parametrize("name", ["Check", "Watch"])
+def test_the_health_service_refuses_bytes_that_are_no_message(name: str, channel: Any) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        list(channel.unary_stream(f"/grpc.health.v1.Health/{name}")(b"\x0a\x05abc"))
+    assert code_of(error.value) == ("INVALID_ARGUMENT", "bad_request")
+
+
+@contextmanager
+def unsent(channel: Any, method: str, number: int, **options: Any) -> Iterator[list[Any]]:
+    """Calls whose messages do not come."""
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait()
+        yield from ()
+
+    ask = channel.stream_unary(method)
+    try:
+        yield [ask.future(nothing(), **options) for _ in range(number)]
+    finally:
+        over.set()
+
+
+def test_a_call_without_its_message_is_given_up_and_keeps_out_nobody(tmp_path: Path) -> None:
+    metadata = (("authorization", f"Bearer {TOKEN}"),)
+    with (
+        running(
+            tmp_path, grpc_port=0, token=TOKEN, header_seconds=1.0, upload_seconds=1.0
+        ) as server,
+        grpc.insecure_channel(address(server)) as channel,
+        grpc.insecure_channel(address(server)) as other,
+    ):
+        with unsent(channel, f"{SERVICE}ModelInfer", 100) as calls:
+            codes = {code_of(one.exception()) for one in calls}
+            assert codes == {("UNAUTHENTICATED", "unauthorized")}, "before any message"
+        with unsent(channel, "/grpc.health.v1.Health/Check", 100) as calls:
+            values = {"model_name": "ssd-resnet34", **image(picture()), "metadata": metadata}
+            assert call(other, "ModelInfer", **values).model_name == "ssd-resnet34"
+            codes = {code_of(one.exception()) for one in calls}
+            assert codes == {
+                ("DEADLINE_EXCEEDED", "upload_too_slow"),
+                ("UNAVAILABLE", "overloaded"),
+            }
+        with unsent(channel, f"{SERVICE}ModelInfer", 1, metadata=metadata) as calls:
+            assert code_of(calls[0].exception()) == ("DEADLINE_EXCEEDED", "upload_too_slow")
+        for _ in range(10):  # clients that go meanwhile leave nothing, in the log neither
+            with unsent(channel, "/grpc.health.v1.Health/Watch", 10) as calls:
+                for one in calls:
+                    one.cancel()
+        assert health(other, "Check", "unary_unary")(CLASSES["HealthCheckRequest"]()).status == 1
+        assert server.stop() == 0
+    assert "Traceback" not in "".join(server.log)
+
+
+def test_the_end_tells_watches_and_calls_without_their_message(tmp_path: Path) -> None:
+    with (
+        running(tmp_path, grpc_port=0) as server,
+        grpc.insecure_channel(address(server)) as channel,
+        unsent(channel, f"{SERVICE}ModelInfer", 1) as calls,
+    ):
+        statuses = health(channel, "Watch", "unary_stream")(CLASSES["HealthCheckRequest"]())
+        assert next(statuses).status == 1
+        server.process.send_signal(signal.SIGTERM)
+        assert next(statuses).status == 2
+        with pytest.raises(grpc.RpcError) as error:
+            next(statuses)
+        for one in (error.value, calls[0].exception()):
+            assert code_of(one) == ("UNAVAILABLE", "not_ready")
+        assert server.process.wait(60) == 0
 
 
 def test_calls_that_other_servers_have_are_unimplemented(channel: Any) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import grpc
@@ -20,7 +21,7 @@ from .line import Budget
 from .metrics import Metrics
 from .models import VERSION, known, served, server_metadata
 from .pool import Pool
-from .refusals import Refused, of_error
+from .refusals import Refused, of_error, shutting_down
 from .tensors import read_elements
 from .tokens import check_token
 
@@ -29,9 +30,20 @@ _LOG = logging.getLogger(__name__)
 _SERVING, _NOT_SERVING, _UNKNOWN_SERVICE = 1, 2, 3
 
 _CALLS: Final = 64
-"""At the same time; gRPC holds the whole message of each before this process sees it."""
+"""At the same time, of those that need the token; each may hold a whole message."""
 
-_WATCH_SECONDS: Final = 0.2
+_OPEN: Final = ("ServerLive", "ServerReady", "Check", "Watch")
+"""Calls that need no token. They have places of their own: nobody without it keeps out others."""
+
+_OPEN_CALLS: Final = 32
+_WATCHES: Final = 32
+"""They last as long as their clients like."""
+
+_LOOK_SECONDS: Final = 0.2
+"""Between two looks of a watch."""
+
+_LAST_SECONDS: Final = 0.5
+"""For a message to arrive while the server closes, which would else wait for it."""
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
@@ -44,9 +56,16 @@ class GrpcService:
     ) -> None:
         self._pool, self._limits, self._budget = pool, limits, budget
         self._metrics, self._token = metrics, token
+        self._calls = asyncio.Semaphore(_CALLS)
+        self._open_calls = asyncio.Semaphore(_OPEN_CALLS)
+        self._watches = asyncio.Semaphore(_WATCHES)
 
     def handlers(self) -> list[Any]:
-        """For ``grpc.aio.Server.add_generic_rpc_handlers``."""
+        """For ``grpc.aio.Server.add_generic_rpc_handlers``.
+
+        To gRPC all of them take a stream: it waits without end for the one message of other calls,
+        before it asks anybody.
+        """
         calls: dict[str, Handler] = {
             "ServerLive": self._server_live,
             "ServerReady": self._server_ready,
@@ -56,39 +75,34 @@ class GrpcService:
             "ModelInfer": self._model_infer,
         }
         described = {
-            name: grpc.unary_unary_rpc_method_handler(
-                self._answered(name, call),
+            name: grpc.stream_unary_rpc_method_handler(
+                self._answered(name, f"{name}Request", call),
                 _reader(f"{name}Request"),
                 CLASSES[f"{name}Response"].SerializeToString,
             )
             for name, call in calls.items()
         }
-        ends = (
-            CLASSES["HealthCheckRequest"].FromString,
-            CLASSES["HealthCheckResponse"].SerializeToString,
-        )
+        asked, answer = "HealthCheckRequest", CLASSES["HealthCheckResponse"].SerializeToString
         health = {
-            "Check": grpc.unary_unary_rpc_method_handler(self._check, *ends),
-            "Watch": grpc.unary_stream_rpc_method_handler(self._watch, *ends),
+            "Check": grpc.stream_unary_rpc_method_handler(
+                self._answered("Check", asked, self._check), _reader(asked), answer
+            ),
+            "Watch": grpc.stream_stream_rpc_method_handler(
+                self._answered("Watch", asked, self._watch), _reader(asked), answer
+            ),
         }
         return [
             grpc.method_handlers_generic_handler(f"{INFERENCE}.GRPCInferenceService", described),
             grpc.method_handlers_generic_handler(f"{HEALTH}.Health", health),
         ]
 
-    def _answered(self, name: str, call: Handler) -> Handler:
-        """The call with the token checked, errors as statuses, and a count."""
-        open_to_all = name in ("ServerLive", "ServerReady")
+    def _answered(self, name: str, asked: str, call: Handler) -> Handler:
+        """The call with its message read, errors as statuses, and a count."""
 
-        async def handle(request: Any, context: Any) -> Any:
+        async def handle(messages: Any, context: Any) -> Any:
             began, status = time.perf_counter(), "CANCELLED"
             try:
-                if not open_to_all:
-                    metadata = dict(context.invocation_metadata() or ())
-                    check_token(str(metadata.get("authorization", "")), self._token)
-                if request is None:
-                    raise _bad(f"the bytes are no {name}Request; send what the protocol describes")
-                answer = await call(request, context)
+                answer = await self._admitted(name, asked, call, context)
                 status = "OK"
                 return answer
             except SSDResNet34Error as error:
@@ -105,6 +119,46 @@ class GrpcService:
                 self._metrics.request(f"grpc {name}", status, time.perf_counter() - began)
 
         return handle
+
+    async def _admitted(self, name: str, asked: str, call: Handler, context: Any) -> Any:
+        """The call's answer: the token is looked at first, then there must be a place for it."""
+        places, seconds = self._open_calls, self._limits.header_seconds
+        if name == "Watch":
+            places = self._watches
+        elif name not in _OPEN:
+            metadata = dict(context.invocation_metadata() or ())
+            check_token(str(metadata.get("authorization", "")), self._token)
+            places, seconds = self._calls, self._limits.upload_seconds
+        if places.locked():
+            raise Refused("overloaded", "too many such calls at a time; try again", retry_after=1)
+        await places.acquire()  # at once
+        context.add_done_callback(lambda done: places.release())  # when its answer is out, too
+        return await call(await self._message(asked, context, seconds), context)
+
+    async def _message(self, asked: str, context: Any, seconds: float) -> Any:
+        """The one message of a call.
+
+        Raises:
+            Refused: it does not arrive in time, or is another.
+        """
+        # Not cancelled when nobody waits any more: gRPC's core would write to where it was to go.
+        # It ends with its call.
+        reading = asyncio.ensure_future(context.read())
+        reading.add_done_callback(_seen)
+        closing = self._pool.closing
+        try:
+            async with closing.within(seconds, _LAST_SECONDS):
+                await asyncio.wait((reading,))
+        except TimeoutError:
+            if closing.begun:
+                raise shutting_down() from None
+            raise Refused(
+                "upload_too_slow", f"no message within {seconds:g} s; send it faster"
+            ) from None
+        message = reading.result()
+        if message is None or message is grpc.aio.EOF:
+            raise _bad(f"the bytes are no {asked}; send what the protocol describes")
+        return message
 
     async def _abort(self, context: Any, refused: Refused) -> None:
         self._metrics.refused(refused.code.name)
@@ -164,22 +218,35 @@ class GrpcService:
     async def _check(self, request: Any, context: Any) -> Any:
         status = self._status(request.service)
         if status == _UNKNOWN_SERVICE:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+            raise Refused("not_found", f"no service {request.service!r:.80}; leave it empty")
         return CLASSES["HealthCheckResponse"](status=status)
 
-    async def _watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        last = None
+    async def _watch(self, request: Any, context: Any) -> None:
+        """Each new status, until the client goes or the server closes."""
+        service = request.service
+        del request  # a client may have put anything into it
+        closing, last = self._pool.closing, None
         while True:
-            status = self._status(request.service)
+            ending, status = closing.begun, self._status(service)
             if status != last:
                 last = status
-                yield CLASSES["HealthCheckResponse"](status=status)
-            await asyncio.sleep(_WATCH_SECONDS)
+                await context.write(CLASSES["HealthCheckResponse"](status=status))
+            if ending:
+                raise shutting_down()
+            with suppress(TimeoutError):
+                async with closing.within(_LOOK_SECONDS):
+                    await asyncio.sleep(_LOOK_SECONDS)
 
     def _status(self, service: str) -> int:
         if service not in ("", f"{INFERENCE}.GRPCInferenceService"):
             return _UNKNOWN_SERVICE
         return _SERVING if self._pool.ready else _NOT_SERVING
+
+
+def _seen(done: "asyncio.Future[Any]") -> None:
+    """asyncio logs errors that nobody has looked at."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _reader(name: str) -> Callable[[bytes], Any]:
@@ -258,7 +325,7 @@ def _bad(what: str) -> Refused:
     return Refused("bad_request", what)
 
 
-async def start(service: GrpcService, limits: ServerLimits, host: str, port: int) -> Any:
+async def start(service: GrpcService, limits: ServerLimits, address: str) -> Any:
     """A running ``grpc.aio`` server and the port it has got.
 
     Raises:
@@ -266,7 +333,6 @@ async def start(service: GrpcService, limits: ServerLimits, host: str, port: int
     """
     size = limits.max_body
     server = grpc.aio.server(
-        maximum_concurrent_rpcs=_CALLS,
         options=[
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
@@ -274,7 +340,6 @@ async def start(service: GrpcService, limits: ServerLimits, host: str, port: int
         ],
     )
     server.add_generic_rpc_handlers(service.handlers())
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         got = server.add_insecure_port(address)
     except RuntimeError as error:

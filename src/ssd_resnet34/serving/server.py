@@ -103,7 +103,8 @@ async def _serve(
         from . import grpc_service  # late: most servers are without it
 
         service = grpc_service.GrpcService(pool, limits, budget, metrics, settings.token)
-        rpc, port = await grpc_service.start(service, limits, settings.host, settings.grpc_port)
+        address = joined(settings.host, settings.grpc_port)
+        rpc, port = await grpc_service.start(service, limits, address)
         _LOG.info("gRPC on port %d", port)
     server = _Server(
         uvicorn.Config(
