@@ -19,7 +19,7 @@ from browser import opened
 from conftest import REPOSITORY
 from ssd_resnet34.vision.selection import suppress
 
-NARROW = sorted(page for page in DOCS.rglob("*.md") if page.stem not in ("proof", "speed"))
+NARROW = sorted(page for page in DOCS.rglob("*.md") if page.stem != "proof")
 """Pages whose code is to be read without scrolling."""
 
 
