@@ -305,6 +305,27 @@ def test_a_scale_out_of_range_is_named(wrong: dict[str, Any]) -> None:
         Scale(**wrong)
 
 
+def test_a_replica_that_says_nothing_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def result(timeout_s: float | None = None) -> None:
+        assert timeout_s == 7.0
+        raise TimeoutError
+
+    remote = SimpleNamespace(remote=lambda: SimpleNamespace(result=result))
+    serve = SimpleNamespace(
+        RunTarget=lambda *given, **named: None,
+        run_many=lambda *given, **named: None,
+        get_app_handle=lambda name: SimpleNamespace(facts=remote),
+    )
+    monkeypatch.setattr(cluster, "application", lambda settings, scale: None)
+    monkeypatch.setattr(cluster, "_started", lambda stopped, serve, seconds: True)
+    with pytest.raises(ServerError, match="says nothing within 7 s"):
+        cluster._serve_until(
+            lambda: False, serve, SETTINGS, Scale(start=7.0), lambda address, facts: None
+        )
+
+
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)

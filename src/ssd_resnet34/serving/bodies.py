@@ -18,7 +18,7 @@ from ..errors import TooManyBytes
 from .closing import Closing
 from .limits import ServerLimits, amount
 from .line import Budget
-from .refusals import Refused, shutting_down
+from .refusals import Refused, bad_request, shutting_down
 
 _SLICE: Final = 1 << 20
 """Bytes that are inflated before others in this process get their turn."""
@@ -88,7 +88,7 @@ class Reader:
         """The body in pieces, inflated."""
         headers, most = request.headers, self._limits.max_body
         if "content-length" in headers and "transfer-encoding" in headers:
-            raise _bad("both Content-Length and Transfer-Encoding; send one of them")
+            raise bad_request("both Content-Length and Transfer-Encoding; send one of them")
         inflate = _inflater(headers.getlist("content-encoding"))
         announced = int(headers.get("content-length", "0"))
         if announced > most:
@@ -165,11 +165,11 @@ class _Inflater:
     async def feed(self, chunk: bytes) -> AsyncIterator[bytes]:
         while chunk:
             if self._zlib.eof:
-                raise _bad(f"bytes behind the end of the {self._name} stream")
+                raise bad_request(f"bytes behind the end of the {self._name} stream")
             try:
                 piece = self._zlib.decompress(chunk, _SLICE)
             except zlib.error as error:
-                raise _bad(f"the body is not {self._name} ({error})") from None
+                raise bad_request(f"the body is not {self._name} ({error})") from None
             chunk = self._zlib.unconsumed_tail or self._zlib.unused_data
             if piece:
                 yield piece
@@ -177,7 +177,7 @@ class _Inflater:
 
     def finish(self) -> None:
         if not self._zlib.eof:
-            raise _bad(f"the {self._name} stream ends too early")
+            raise bad_request(f"the {self._name} stream ends too early")
 
 
 @dataclass(slots=True)
@@ -201,7 +201,7 @@ class _Form:
                 max_segment_count=limits.max_parts,
             )
         except ValueError as error:
-            raise _bad(f"multipart: {error}") from None
+            raise bad_request(f"multipart: {error}") from None
 
     def feed(self, chunk: bytes) -> None:
         try:
@@ -215,11 +215,11 @@ class _Form:
                         raise _too_many(self._limits)
                     file.parts.append(bytes(event))
         except MultipartError as error:
-            raise _bad(f"multipart: {error}") from None
+            raise bad_request(f"multipart: {error}") from None
 
     def _begin(self, segment: MultipartSegment) -> None:
         if segment.name not in _IMAGE_FIELDS:
-            raise _bad(
+            raise bad_request(
                 f"multipart: a field {segment.name!r:.80}; send one file as 'image', and options "
                 "in the query string"
             )
@@ -229,9 +229,9 @@ class _Form:
         try:
             self._parser.close()
         except MultipartError as error:
-            raise _bad(f"multipart: {error}") from None
+            raise bad_request(f"multipart: {error}") from None
         if len(self._files) != 1:
-            raise _bad(f"multipart: {len(self._files)} files; send one image in a request")
+            raise bad_request(f"multipart: {len(self._files)} files; send one image in a request")
         file = self._files.pop()  # its parts go; else every file would be held twice
         return b"".join(file.parts), file.name
 
@@ -241,7 +241,7 @@ def _boundary(options: str) -> str:
         name, _, value = option.partition("=")
         if name.strip().lower() == "boundary":
             return value.strip().strip('"')
-    raise _bad("multipart without a boundary in its Content-Type")
+    raise bad_request("multipart without a boundary in its Content-Type")
 
 
 def _too_many(limits: ServerLimits) -> TooManyBytes:
@@ -250,7 +250,3 @@ def _too_many(limits: ServerLimits) -> TooManyBytes:
         f"the body has more than an image may have, {most} (--max-bytes), and {around} around it; "
         "send a smaller one"
     )
-
-
-def _bad(what: str) -> Refused:
-    return Refused("bad_request", what)

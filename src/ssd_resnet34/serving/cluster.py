@@ -60,7 +60,7 @@ class Scale:
         address: ``auto``, ``local`` (Ray on this machine alone), or HOST:PORT.
         patience: seconds of load after which a replica more is started; ten times that of
             idleness, and one is ended.
-        start: seconds for the first replica to become ready.
+        start: seconds for ``least`` replicas to become ready, and for one to say what it runs.
 
     Raises:
         UsageError: not 1 ≤ least ≤ most, or fewer than one CPU.
@@ -240,9 +240,13 @@ def _serve_until(
     if not _started(stopped, serve, scale.start):
         return
     handle = serve.get_app_handle(NAME)
-    on_ready(
-        f"http://{server.joined(settings.host, settings.port)}", handle.facts.remote().result()
-    )
+    try:
+        facts = handle.facts.remote().result(timeout_s=scale.start)
+    except TimeoutError:
+        raise ServerError(
+            f"the replica that was ready says nothing within {scale.start:g} s; start it again"
+        ) from None
+    on_ready(f"http://{server.joined(settings.host, settings.port)}", facts)
     while not stopped():
         time.sleep(_TICK)
     _LOG.info("shutting down")

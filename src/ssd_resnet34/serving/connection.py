@@ -16,12 +16,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from .limits import ServerLimits
-from .refusals import Refused
+from .refusals import Refused, bad_request
 
 _CHUNK_HEADER: Final = 16
 """Bytes around a chunk."""
 
-_BAD: Final = Refused("bad_request", "this is not HTTP/1.1; the connection closes")
+_BAD: Final = bad_request("this is not HTTP/1.1; the connection closes")
 
 
 class Connection(HttpToolsProtocol):
@@ -111,7 +111,7 @@ class Connection(HttpToolsProtocol):
         headers = dict(self.headers)
         upgrade = self.parser.should_upgrade()
         if upgrade and b"transfer-encoding" in headers:
-            self._refusal = Refused("bad_request", "Upgrade together with chunks; leave it out")
+            self._refusal = bad_request("Upgrade together with chunks; leave it out")
             raise self._refusal
         super().on_headers_complete()
         if upgrade:
@@ -147,8 +147,8 @@ class Connection(HttpToolsProtocol):
     def on_chunk_header(self) -> None:
         self._chunks += 1
         if self._chunks > self.limits.max_chunks:
-            self._refusal = Refused(
-                "bad_request", f"more than {self.limits.max_chunks} chunks; send larger ones"
+            self._refusal = bad_request(
+                f"more than {self.limits.max_chunks} chunks; send larger ones"
             )
             raise self._refusal
 

@@ -12,7 +12,7 @@ from .bodies import Reader
 from .limits import ServerLimits
 from .metrics import Metrics
 from .pool import Pool
-from .refusals import Refused
+from .refusals import Refused, bad_request
 from .tasks import THE_IMAGE, Detect
 
 MEDIA: Final[dict[str, Literal["json", "png"]]] = {
@@ -33,8 +33,7 @@ class DetectRoute:
         query = request.query_params
         unknown = set(query) - set(options.NAMES)
         if unknown:
-            raise Refused(
-                "bad_request",
+            raise bad_request(
                 f"unknown option {min(unknown)!r:.80}; there are {', '.join(options.NAMES)}",
             )
         selection = options.read(query, facts.contract)

@@ -21,7 +21,7 @@ from .line import Budget
 from .metrics import Metrics
 from .models import VERSION, known, served, server_metadata
 from .pool import Pool
-from .refusals import Refused, of_error, shutting_down
+from .refusals import Refused, bad_request, of_error, shutting_down
 from .tensors import read_elements
 from .tokens import check_token
 
@@ -157,7 +157,7 @@ class GrpcService:
             ) from None
         message = reading.result()
         if message is None or message is grpc.aio.EOF:
-            raise _bad(f"the bytes are no {asked}; send what the protocol describes")
+            raise bad_request(f"the bytes are no {asked}; send what the protocol describes")
         return message
 
     async def _abort(self, context: Any, refused: Refused) -> None:
@@ -268,17 +268,17 @@ def read(request: Any, max_id: int) -> InferRequest:
         Refused: contents both typed and raw, or neither; or of the wrong number.
     """
     if len(request.id) > max_id:
-        raise _bad(f"the id has {len(request.id)} characters; at most {max_id}")
+        raise bad_request(f"the id has {len(request.id)} characters; at most {max_id}")
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
-        raise _bad(f"{len(raw)} raw contents for {len(request.inputs)} inputs")
+        raise bad_request(f"{len(raw)} raw contents for {len(request.inputs)} inputs")
     inputs: list[InputTensor] = []
     for number, one in enumerate(request.inputs):
         if bool(raw) == one.HasField("contents"):
-            raise _bad(f"input {one.name!r:.80}: give either contents or raw_input_contents")
+            raise bad_request(f"input {one.name!r:.80}: give either contents or raw_input_contents")
         elements = _raw(one, raw[number]) if raw else _typed(one)
         if one.name in {other.name for other in inputs}:
-            raise _bad(f"input {one.name!r:.80} is there twice")
+            raise bad_request(f"input {one.name!r:.80} is there twice")
         inputs.append(InputTensor(one.name, one.datatype, _shape(one), elements))
     wanted = tuple(WantedOutput(name, True) for name in {o.name: None for o in request.outputs})
     parameters = {
@@ -307,22 +307,22 @@ def _typed(tensor: Any) -> tuple[bytes, ...]:
     if tensor.datatype == "BYTES":
         elements = tuple(tensor.contents.bytes_contents)
         if (len(elements),) != _shape(tensor):
-            raise _bad(f"input {tensor.name!r:.80}: {len(elements)} elements for its shape")
+            raise bad_request(f"input {tensor.name!r:.80}: {len(elements)} elements for its shape")
         return elements
     if tensor.datatype == "FP32":
         return (np.array(tensor.contents.fp32_contents, "<f4").tobytes(),)
-    raise _bad(f"input {tensor.name!r:.80}: datatype {tensor.datatype!r:.40} is of no model here")
+    raise bad_request(
+        f"input {tensor.name!r:.80}: datatype {tensor.datatype!r:.40} is of no model here"
+    )
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
     shape = tuple(tensor.shape)
     if len(shape) > 8 or not all(1 <= side < 1 << 31 for side in shape):
-        raise _bad(f"input {tensor.name!r:.80}: shape {list(shape)!r:.80}; give sides from 1")
+        raise bad_request(
+            f"input {tensor.name!r:.80}: shape {list(shape)!r:.80}; give sides from 1"
+        )
     return shape
-
-
-def _bad(what: str) -> Refused:
-    return Refused("bad_request", what)
 
 
 async def start(service: GrpcService, limits: ServerLimits, address: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..errors import EmptyInput, ImageError, UnsupportedImage
 from ..vision.header import FORMATS, read_header
-from .refusals import Refused
+from .refusals import Refused, bad_request
 from .tensors import (
     OutputTensor,
     read_elements,
@@ -73,10 +73,10 @@ def header_length(values: Sequence[str], size: int) -> int | None:
     if not values:
         return None
     if len(values) > 1:
-        raise _bad("the header Inference-Header-Content-Length is there twice")
+        raise bad_request("the header Inference-Header-Content-Length is there twice")
     text = values[0].strip()
     if not (text.isascii() and text.isdigit()) or len(text) > 12 or int(text) > size:
-        raise _bad(
+        raise bad_request(
             f"the header Inference-Header-Content-Length says {text[:20]!r}; give 0..{size}, the "
             "bytes of the JSON"
         )
@@ -95,7 +95,7 @@ def refuse_image(body: bytes) -> None:
         return
     except ImageError:  # cut off here, or of more than one pixel
         pass
-    raise _bad(
+    raise bad_request(
         "the body looks like an image, and JSON is expected; for model ssd-resnet34 send with it "
         "the header Inference-Header-Content-Length: 0, or POST it to /detect"
     )
@@ -108,7 +108,7 @@ def raw(data: bytes, name: str, datatype: str, shape: tuple[int, ...]) -> InferR
         Refused: an empty body, or one that does not fill ``shape``.
     """
     if not data:
-        raise _bad("the body is empty; send the bytes of the input")
+        raise bad_request("the body is empty; send the bytes of the input")
     if datatype != "BYTES":
         read_floats(name, data, math.prod(shape))
     return InferRequest(None, (InputTensor(name, datatype, shape, (data,)),), None, True, {}, None)
@@ -126,17 +126,17 @@ def parse(body: bytes, length: int | None, max_id: int) -> InferRequest:
     parameters = _parameters(top, "the request")
     inputs = _list(top, "inputs", "the request")
     if not inputs:
-        raise _bad("the request has no inputs")
+        raise bad_request("the request has no inputs")
     read: list[InputTensor] = []
     position = 0
     for entry in inputs:
         tensor, used = _input(_object(entry, "an input"), blobs[position:])
         if tensor.name in {one.name for one in read}:
-            raise _bad(f"input {tensor.name!r} is there twice")
+            raise bad_request(f"input {tensor.name!r} is there twice")
         read.append(tensor)
         position += used
     if position != len(blobs):
-        raise _bad(f"{len(blobs) - position} bytes behind the last tensor belong to none")
+        raise bad_request(f"{len(blobs) - position} bytes behind the last tensor belong to none")
     binary = _flag(parameters, "binary_data_output", "the request", False)
     return InferRequest(
         _id(top, max_id),
@@ -180,7 +180,7 @@ def timeout_of(parameters: Mapping[str, Any]) -> float | None:
     """
     value = parameters.get("timeout", 0)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MAX_TIMEOUT:
-        raise _bad(f"parameters.timeout is {value!r:.40}; give whole microseconds from 0")
+        raise bad_request(f"parameters.timeout is {value!r:.40}; give whole microseconds from 0")
     return value / 1e6 if value else None
 
 
@@ -193,33 +193,35 @@ def _input(entry: dict[str, Any], blobs: memoryview) -> tuple[InputTensor, int]:
     parameters = _parameters(entry, where)
     size = parameters.get("binary_data_size")
     if (size is None) == ("data" not in entry):
-        raise _bad(f"{where}: give either data or parameters.binary_data_size")
+        raise bad_request(f"{where}: give either data or parameters.binary_data_size")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
-        raise _bad(f"{where}: binary_data_size is {size!r:.40}; give a number of bytes")
+        raise bad_request(f"{where}: binary_data_size is {size!r:.40}; give a number of bytes")
     count = math.prod(shape)
     elements: tuple[bytes, ...]
     if size is not None:
         if size > len(blobs):
-            raise _bad(f"{where}: binary_data_size is {size}, but {len(blobs)} bytes are left")
+            raise bad_request(
+                f"{where}: binary_data_size is {size}, but {len(blobs)} bytes are left"
+            )
         blob = blobs[:size]
         elements = read_elements(name, blob, count) if datatype == "BYTES" else (bytes(blob),)
         return InputTensor(name, datatype, shape, elements), size
     if datatype == "BYTES":
         encoding = parameters.get("content_type", "")
         if encoding not in ("", "base64", "str"):
-            raise _bad(f"{where}: content_type is {encoding!r:.40}; give 'base64' or 'str'")
+            raise bad_request(f"{where}: content_type is {encoding!r:.40}; give 'base64' or 'str'")
         elements = read_text_elements(name, entry["data"], count, str(encoding))
     elif datatype == "FP32":
         elements = (read_text_floats(name, entry["data"], count),)
     else:
-        raise _bad(f"{where}: datatype {datatype!r:.40} is no input of any model here")
+        raise bad_request(f"{where}: datatype {datatype!r:.40} is no input of any model here")
     return InputTensor(name, datatype, shape, elements), 0
 
 
 def _outputs(top: dict[str, Any], binary: bool) -> tuple[WantedOutput, ...] | None:
     if not top.get("outputs"):
         if top.get("outputs", []) != []:
-            raise _bad("outputs is not a list")
+            raise bad_request("outputs is not a list")
         return None
     wanted: dict[str, WantedOutput] = {}
     for entry in (_object(one, "an output") for one in _list(top, "outputs", "the request")):
@@ -233,10 +235,10 @@ def _outputs(top: dict[str, Any], binary: bool) -> tuple[WantedOutput, ...] | No
 def _shape(entry: dict[str, Any], where: str) -> tuple[int, ...]:
     shape = _list(entry, "shape", where)
     if len(shape) > _MAX_DIMENSIONS:
-        raise _bad(f"{where}: {len(shape)} dimensions")
+        raise bad_request(f"{where}: {len(shape)} dimensions")
     for side in shape:
         if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side < _MAX_SIDE:
-            raise _bad(f"{where}: {side!r:.40} in the shape; give whole numbers from 1")
+            raise bad_request(f"{where}: {side!r:.40} in the shape; give whole numbers from 1")
     return tuple(shape)
 
 
@@ -245,7 +247,7 @@ def _id(top: dict[str, Any], max_id: int) -> str | None:
         return None
     found = _string(top, "id", "the request")
     if len(found) > max_id:
-        raise _bad(f"the id has {len(found)} characters; at most {max_id}")
+        raise bad_request(f"the id has {len(found)} characters; at most {max_id}")
     return found
 
 
@@ -255,14 +257,14 @@ def _parameters(entry: dict[str, Any], where: str) -> dict[str, str | int | floa
         return {}
     for name, value in _object(found, f"parameters of {where}").items():
         if not isinstance(value, str | int | float | bool):
-            raise _bad(f"parameter {name!r:.80} of {where} is no string, number or boolean")
+            raise bad_request(f"parameter {name!r:.80} of {where} is no string, number or boolean")
     return dict(found)
 
 
 def _flag(parameters: Mapping[str, Any], name: str, where: str, default: bool) -> bool:
     value = parameters.get(name, default)
     if not isinstance(value, bool):
-        raise _bad(f"parameter {name} of {where} is {value!r:.40}; give true or false")
+        raise bad_request(f"parameter {name} of {where} is {value!r:.40}; give true or false")
     return value
 
 
@@ -273,7 +275,7 @@ def _string(entry: dict[str, Any], name: str, where: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which no answer could carry
-        raise _bad(f"{name} of {where} is not Unicode") from None
+        raise bad_request(f"{name} of {where} is not Unicode") from None
     return value
 
 
@@ -282,19 +284,19 @@ def _list(entry: dict[str, Any], name: str, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise _other(value, name, where, "a list")
     if len(value) > _MAX_TENSORS:
-        raise _bad(f"{name} of {where} has {len(value)} entries")
+        raise bad_request(f"{name} of {where} has {len(value)} entries")
     return value
 
 
 def _other(value: Any, name: str, where: str, wanted: str) -> Refused:
     if value is None:
-        return _bad(f"{where} has no {name!r}; give it, {wanted}")
-    return _bad(f"{name!r} of {where} is {type(value).__name__}; give {wanted}")
+        return bad_request(f"{where} has no {name!r}; give it, {wanted}")
+    return bad_request(f"{name!r} of {where} is {type(value).__name__}; give {wanted}")
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _bad(f"{where} is {type(value).__name__}, not a JSON object")
+        raise bad_request(f"{where} is {type(value).__name__}, not a JSON object")
     return value
 
 
@@ -305,13 +307,13 @@ def _load(text: bytes) -> Any:
             text.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_constant
         )
     except UnicodeDecodeError as error:
-        raise _bad(
+        raise bad_request(
             f"the body is not JSON (byte {error.start} is not UTF-8); with the raw bytes of an "
             "input, send the header Inference-Header-Content-Length: 0"
         ) from None
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise _bad(f"the JSON cannot be read: {reason:.200}") from None
+        raise bad_request(f"the JSON cannot be read: {reason:.200}") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -323,7 +325,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON; send such values in binary")
-
-
-def _bad(what: str) -> Refused:
-    return Refused("bad_request", what)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from .. import __version__
 from ..contract import INPUT_NAME, INPUT_SIZE, Contract
 from .inference import InferRequest, WantedOutput
-from .refusals import Refused
+from .refusals import Refused, bad_request
 from .tasks import Started
 from .tensors import Datatype
 
@@ -72,7 +72,7 @@ class Model:
             return tuple(WantedOutput(name, request.binary) for name in names)
         for one in request.outputs:
             if one.name not in names:
-                raise _bad(
+                raise bad_request(
                     f"model {self.name} has no output {one.name!r:.80}; it has {', '.join(names)}"
                 )
         return request.outputs
@@ -85,26 +85,30 @@ class Model:
         """
         spec = self.input
         if len(request.inputs) != 1:
-            raise _bad(f"{len(request.inputs)} inputs; model {self.name} has one, {spec.name!r}")
+            raise bad_request(
+                f"{len(request.inputs)} inputs; model {self.name} has one, {spec.name!r}"
+            )
         (found,) = request.inputs
         if found.name != spec.name:
-            raise _bad(f"model {self.name} has no input {found.name!r:.80}; it has {spec.name!r}")
+            raise bad_request(
+                f"model {self.name} has no input {found.name!r:.80}; it has {spec.name!r}"
+            )
         if found.datatype != spec.datatype:
-            raise _bad(f"input {spec.name!r} is {spec.datatype}, not {found.datatype:.40}")
+            raise bad_request(f"input {spec.name!r} is {spec.datatype}, not {found.datatype:.40}")
         if len(found.shape) != len(spec.shape) or found.shape[1:] != spec.shape[1:]:
-            raise _bad(
+            raise bad_request(
                 f"input {spec.name!r} has shape {list(spec.shape)} (-1: images), "
                 f"not {list(found.shape)}"
             )
         count = found.shape[0]
         if count > max_batch:
-            raise _bad(f"a batch of {count} images; at most {max_batch} in a request")
+            raise bad_request(f"a batch of {count} images; at most {max_batch} in a request")
         if spec.datatype == "BYTES":
             return list(found.elements)
         (data,) = found.elements
         size = 4 * math.prod(spec.shape[1:])
         if len(data) != count * size:
-            raise _bad(
+            raise bad_request(
                 f"input {spec.name!r}: {len(data)} bytes where the shape needs {count * size}"
             )
         return [data[n * size : (n + 1) * size] for n in range(count)]
@@ -149,7 +153,3 @@ def server_metadata() -> dict[str, Any]:
 
 def _described(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
-
-
-def _bad(what: str) -> Refused:
-    return Refused("bad_request", what)

@@ -8,7 +8,7 @@ from ..contract import Contract
 from ..detector import DEFAULT_SCORE_THRESHOLD
 from ..errors import UsageError
 from ..vision.labels import resolve
-from .refusals import Refused
+from .refusals import bad_request
 
 NAMES: Final = ("score_threshold", "classes")
 
@@ -33,11 +33,11 @@ def read(values: Mapping[str, str | int | float | bool], contract: Contract) -> 
         return Selection(threshold)
     names = [name.strip() for name in str(classes).split(",") if name.strip()]
     if not names:
-        raise Refused("bad_request", "classes is empty; name at least one, like classes=car,bus")
+        raise bad_request("classes is empty; name at least one, like classes=car,bus")
     try:
         return Selection(threshold, resolve(names, contract))
     except UsageError as error:
-        raise Refused("bad_request", str(error)) from None
+        raise bad_request(str(error)) from None
 
 
 def _threshold(value: str | int | float | bool) -> float:
@@ -48,5 +48,5 @@ def _threshold(value: str | int | float | bool) -> float:
     except (ValueError, OverflowError):
         number = -1.0
     if not 0 <= number <= 1:
-        raise Refused("bad_request", f"score_threshold is {value!r:.40}; give a number from 0 to 1")
+        raise bad_request(f"score_threshold is {value!r:.40}; give a number from 0 to 1")
     return number

@@ -94,6 +94,11 @@ class Refused(SSDResNet34Error):
         return made
 
 
+def bad_request(what: str) -> Refused:
+    """What is not the protocol, or out of range; ``what`` says so, with the mend."""
+    return Refused("bad_request", what)
+
+
 def shutting_down() -> Refused:
     """What everybody hears who comes, or is not done arriving, after SIGTERM."""
     return Refused("not_ready", "the server is shutting down; ask another")
@@ -107,5 +112,5 @@ def of_error(error: SSDResNet34Error) -> Refused:
         # The message of Python's own road; here an operator sets it.
         return Refused(error.code, str(error).replace("raise max_pixels", "raise --max-pixels"))
     if isinstance(error, UsageError | InvalidInput):
-        return Refused("bad_request", str(error))
+        return bad_request(str(error))
     return Refused("failed", str(error))

@@ -14,9 +14,6 @@ from .tensors import OutputTensor
 THE_IMAGE: Final = "the image"
 """What errors call an image without a name."""
 
-STAGES = ("decode", "preprocess", "network", "postprocess", "write")
-"""Stages of a task; each takes part in what its tasks need."""
-
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:

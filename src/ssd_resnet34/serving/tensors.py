@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .refusals import Refused
+from .refusals import Refused, bad_request
 
 Datatype = Literal["BYTES", "FP32", "INT64"]
 
@@ -48,8 +48,8 @@ def encode(name: str, datatype: Datatype, array: NDArray[Any], text: bool) -> Ou
     try:
         flat = json.dumps(values.reshape(-1).tolist(), allow_nan=False, separators=(",", ":"))
     except ValueError:
-        raise Refused(
-            "bad_request", f"{name}: NaN or infinity, which JSON cannot say; ask for binary output"
+        raise bad_request(
+            f"{name}: NaN or infinity, which JSON cannot say; ask for binary output"
         ) from None
     return OutputTensor(name, datatype, values.shape, flat[1:-1].encode(), True)
 
@@ -176,4 +176,4 @@ def _runs(name: str, data: Any) -> Iterator[list[Any]]:
 
 
 def _bad(name: str, what: str) -> Refused:
-    return Refused("bad_request", f"input {name!r}: {what}; send what its metadata says")
+    return bad_request(f"input {name!r}: {what}; send what its metadata says")
