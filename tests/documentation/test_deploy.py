@@ -34,8 +34,13 @@ def number(pattern: str, text: str) -> float:
 
 @pytest.fixture
 def deployment() -> Any:
-    (found,) = (one for text in written("yaml") if "kind" in (one := yaml.safe_load(text)))
-    return found
+    return resource("Deployment")
+
+
+def resource(kind: str) -> Any:
+    found = [yaml.safe_load(text) for text in written("yaml")]
+    (one,) = (value for value in found if value.get("kind") == kind)
+    return one
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
@@ -88,6 +93,34 @@ def test_whoever_stops_the_server_waits_for_it(deployment: Any) -> None:
     (container,) = pod["containers"]
     _, before = container["lifecycle"]["preStop"]["exec"]["command"]
     assert pod["terminationGracePeriodSeconds"] >= ENDING + float(before)
+
+
+def test_every_example_fetches_the_weights_that_it_serves(deployment: Any) -> None:
+    record = "mlcommons"
+    (unit,) = written("ini")
+    assert re.findall(r"ExecStartPre=\S+ (.*)", unit) == [f"weights fetch --quiet {record}"]
+    assert re.findall(r"ExecStart=.* serve -w (\S+)", unit) == [record]
+    pod = deployment["spec"]["template"]["spec"]
+    (before,), (container,) = pod["initContainers"], pod["containers"]
+    assert before["args"] == ["weights", "fetch", "--quiet", record]
+    assert container["args"][-2:] == ["-w", record]
+    assert before["volumeMounts"] == container["volumeMounts"]
+    (docker,) = (text for text in written("sh") if "docker run" in text)
+    fetched, _, served = docker.partition(f"weights fetch {record}\n")
+    assert served.count(f"-w {record}\n") == 1
+    assert " serve " not in fetched
+
+
+def test_the_service_finds_the_pods_and_their_port(deployment: Any) -> None:
+    spec, template = resource("Service")["spec"], deployment["spec"]["template"]
+    assert spec["selector"] == template["metadata"]["labels"]
+    (container,) = template["spec"]["containers"]
+    assert [port["targetPort"] for port in spec["ports"]] == [
+        port["name"] for port in container["ports"]
+    ]
+    secret = container["env"][0]["valueFrom"]["secretKeyRef"]
+    command = f"kubectl create secret generic {secret['name']} --from-literal={secret['key']}="
+    assert command in PAGE.read_text("utf-8")
 
 
 def test_nginx_lets_through_what_the_server_takes() -> None:
