@@ -221,6 +221,32 @@ def test_a_model_that_was_trained_at_another_size_is_told_of(
     assert run("detect", picture()).err == ""
 
 
+def test_that_the_embedded_weights_are_not_for_photographs_is_told_where_nobody_named_them(
+    run: Run, picture: Picture
+) -> None:
+    path = picture()
+    told = run("detect", path, "--engine", "fake", fake=False)
+    assert told.code == 0
+    assert told.err == (
+        "note: the embedded weights know twelve categories of rendered scenes; "
+        "for photographs: -w mlcommons (80 MB, fetched once)\n"
+    )
+    assert run("detect", path, "--engine", "fake", "-q", fake=False).err == ""
+    assert run("detect", path, "--engine", "fake", "-w", "embedded", fake=False).err == ""
+    assert run("detect", path).err == ""  # other weights
+
+
+def test_classes_that_the_embedded_weights_were_not_taught_are_told_of(
+    run: Run, picture: Picture
+) -> None:
+    chosen = ["detect", picture(), "--engine", "fake", "--weights", "embedded", "--classes"]
+    (line,) = run(*chosen, "person,dog", fake=False).err.splitlines()
+    assert line.startswith("note: the embedded weights find none of person, dog; they know car,")
+    assert run(*chosen, "person,car", fake=False).err == ""
+    assert run(*chosen, "person", "-q", fake=False).err == ""
+    assert run("detect", picture(), "--classes", "person").err == ""  # other weights
+
+
 def test_verbose_says_what_runs_and_how_long(run: Run, picture: Picture) -> None:
     result = run("detect", picture(), "-v")
     assert "Engine: fake" in result.err

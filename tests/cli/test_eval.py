@@ -142,6 +142,17 @@ def test_a_model_that_was_trained_at_another_size_is_told_of(
     assert "trained at" not in run(*words, trained_at_600, "-q").err
 
 
+def test_that_the_embedded_weights_are_not_for_photographs_is_told_where_nobody_named_them(
+    run: Run, annotations: Path, evaluate: Evaluate
+) -> None:
+    words = ["eval", annotations, annotations.parent, "--engine", "fake"]
+    told = "for photographs: -w mlcommons"
+    assert told in run(*words).err
+    assert told not in run(*words, "-q").err
+    assert told not in run(*words, "--weights", "embedded").err
+    assert told not in evaluate().err
+
+
 def test_kept_heads_score_the_same(
     evaluate: Evaluate, run: Run, annotations: Path, tmp_path: Path, weights: Path
 ) -> None:

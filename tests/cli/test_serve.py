@@ -1,8 +1,10 @@
 """``serve``: what is refused before anything is started. What it serves: tests/serving."""
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +17,20 @@ from ssd_resnet34.serving.cluster import Scale
 from ssd_resnet34.serving.server import Settings
 from ssd_resnet34.serving.tasks import WorkerConfig
 from ssd_resnet34.vision.images import Limits
+
+
+@pytest.mark.parametrize(("words", "told"), [([], 1), (["-w", "embedded"], 0), (["-q"], 0)])
+def test_the_log_says_that_the_embedded_weights_are_not_for_photographs(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    words: list[str], told: int,
+) -> None:  # fmt: skip
+    for logger in ("ssd_resnet34", "uvicorn"):
+        caplog.set_level(logging.INFO, logger)  # the command changes it: set back at the end
+    facts = SimpleNamespace(model="embedded", engine="fake", precision="fp32", seconds=0.1)
+    announcing = "ssd_resnet34.serving.server.run"
+    monkeypatch.setattr(announcing, lambda _, announce: announce("http://here", facts))
+    assert run("serve", *words).code == 0
+    assert caplog.text.count("for photographs: -w mlcommons") == told
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])

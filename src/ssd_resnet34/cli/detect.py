@@ -18,6 +18,7 @@ from ..vision.detections import Detections
 from ..vision.images import Image, Limits
 from ..vision.writers import Writer, open_writer, save
 from . import videos
+from .embedded_note import note_embedded, note_untaught
 from .inputs import expand, read
 from .terminal import complain, progress, show_objects
 from .trained_size import note_size
@@ -75,6 +76,7 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threa
 
 
 def detect(
+    context: typer.Context,
     images: Inputs,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One detection a row.")] = False,
@@ -145,6 +147,8 @@ def detect(
             )
         )
         note_size(detector.model, quiet=quiet)
+        if not note_untaught(weights, wanted or (), quiet=quiet):
+            note_embedded(context, quiet=quiet)
         if verbose:
             print(detector.session.summary(), file=sys.stderr)
         if watching is not None:

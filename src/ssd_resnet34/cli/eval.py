@@ -22,6 +22,7 @@ from ..files import check_target
 from ..vision.writers import STREAM_EXTENSIONS, extension_of
 from . import eval_report, explain_report
 from .detect import SOME_REFUSED, Engine, Nms, Precision, Threads, Weights
+from .embedded_note import note_embedded
 from .eval_inputs import Go, Reasons, Way, explained, from_file, from_run
 from .eval_output import compare_files, save, write_report
 from .eval_report import Found
@@ -192,6 +193,8 @@ def eval_(
     settings = Settings(score_threshold=score_threshold, top_k=top_k, nms=nms.value)
     mine = None if got is None else as_fraction(got)
     way = Way(weights, engine, precision.value, device, threads, resize.value, settings)
+    if predictions is None and heads is None:
+        note_embedded(context, quiet=quiet)
     with ExitStack() as stack:
         journal: Journal | None = None
         reasons: Reasons | None = None

@@ -12,6 +12,7 @@ import typer
 from ..errors import MissingExtra, UsageError
 from ..vision.images import Limits
 from .detect import Engine, Precision, Threads, Weights
+from .embedded_note import EMBEDDED_NOTE, nobody_named
 from .terminal import complain
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _PACKAGES: Final = ("starlette", "uvicorn", "httptools", "multipart", "prometheu
 
 
 def serve(
+    context: typer.Context,
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     grpc_port: Annotated[
@@ -124,6 +126,8 @@ def serve(
             "model: %s, %s %s, %.3f s an image",
             *(facts.model, facts.engine, facts.precision, facts.seconds),
         )
+        if nobody_named(context):
+            _LOG.info("note: %s", EMBEDDED_NOTE)
         # Not in the log's form, and the last before requests: scripts wait for it.
         complain(f"{address}/ (stop with Ctrl-C)", "serving")
 
