@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 
 from command import Run
 from fake_engine import FakeEngine, FakeRunner
+from small_int8 import small_int8
+from small_network import small_onnx
 from ssd_resnet34.cli import check
+from ssd_resnet34.contract import LEVELS
 from ssd_resnet34.errors import SessionError
 from ssd_resnet34.evaluation.agreement import TOLERANCES
 from ssd_resnet34.runtime.engines import CompileRequest, describe
+from ssd_resnet34.runtime.engines.onnxruntime import ONNXRuntimeEngine
+from ssd_resnet34.runtime.engines.openvino import OpenVINOEngine
 
 Picture = Callable[..., Path]
 Change = Callable[[list[NDArray[np.float32]]], list[NDArray[np.float32]]]
@@ -59,7 +64,7 @@ def engines(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """``engines(a, b)``: these are all there are, and the first is the reference."""
     del run  # it sets the entry points first, we replace them
 
-    def use(*kinds: type[FakeEngine]) -> None:
+    def use(*kinds: Any) -> None:
         entries = [
             SimpleNamespace(name=kind.name, value=kind.name, load=lambda kind=kind: kind)
             for kind in kinds
@@ -128,8 +133,8 @@ def test_a_lower_precision_may_differ(
 
 def blind(heads: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     """Sees nothing: background everywhere."""
-    for head in heads[:6]:
-        head[:, head.shape[1] // 81 :] = -30
+    for head, level in zip(heads[:6], LEVELS, strict=True):
+        head[:, level.anchors :] = -30
     return heads
 
 
@@ -172,11 +177,122 @@ def test_a_refused_image_is_code_3_and_the_rest_is_compared(
     assert "[unsupported_image]" in result.err
 
 
-def test_nothing_to_compare_is_code_1(
-    run: Run, weights: Path, engines: Callable[..., None], tmp_path: Path
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_without_an_image_there_is_an_error_and_no_number(
+    run: Run, weights: Path, engines: Callable[..., None], tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     engines(engine("one"))
-    assert run("check", tmp_path / "missing.jpg", "-w", weights).code == 1
+    result = run("check", tmp_path / "nodir", "-w", weights, *options)
+    assert result.code == 1
+    assert result.out == ""
+    assert "nodir" in result.err
+    assert result.err.splitlines()[-1].startswith("error: none of the images could be read")
+
+
+@pytest.mark.parametrize(("change", "word"), [(None, "not here (1)"), (crash, "failed (1)")])
+def test_a_run_without_numbers_is_a_line_and_its_reason_stands_under_the_table(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None], change: Any, word: str
+) -> None:
+    class Int8(engine("two", change)):  # type: ignore[misc]  # a class made by a function
+        def precisions(self, device: str) -> Mapping[str, str]:
+            return {"fp32": ""} if change else {"int8": ""}
+
+    engines(engine("one", bf16="none"), Int8)
+    out = run("check", picture(), "-w", weights).out
+    lines = [line.strip() for line in out.splitlines()]
+    assert all(len(line) <= 80 for line in lines)
+    (row,) = (line for line in lines if line.startswith("two"))
+    assert word in row
+    note = " ".join(lines[lines.index(row) :])
+    assert "(1) " + ("the engine lost its way" if change else "fake.onnx comes without") in note
+
+
+@pytest.fixture
+def int8(tmp_path: Path) -> Path:
+    """What ``compile`` makes of the small network, whose weights lie beside it."""
+    (tmp_path / "fp32.onnx").write_bytes(small_onnx())
+    path = tmp_path / "int8.onnx"
+    path.write_bytes(small_int8())
+    return path
+
+
+def test_what_compile_made_is_compared_among_the_engines(
+    run: Run, picture: Picture, engines: Callable[..., None], int8: Path
+) -> None:
+    engines(ONNXRuntimeEngine, OpenVINOEngine)
+    result = run("check", picture("photos/a.png").parent, "--weights", int8, "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["reference"] == ["onnxruntime", "int8"]
+    assert set(by_run(result.out)) == {("onnxruntime", "int8"), ("openvino", "int8")}
+    assert "int8.onnx is int8 and holds no fp32" in result.err
+    assert "--reference" in result.err
+
+
+def test_int8_is_compared_with_the_fp32_that_it_was_compiled_from(
+    run: Run, picture: Picture, engines: Callable[..., None], int8: Path
+) -> None:
+    engines(ONNXRuntimeEngine)
+    fp32 = int8.with_name("fp32.onnx")
+    result = run("check", picture(), "-w", int8, "--reference", fp32, "-t", 0.01, "--json")
+    assert result.code in (0, 1)  # a network of random weights may lose what it finds
+    assert json.loads(result.out)["reference"] == ["onnxruntime", "fp32"]
+    runs = by_run(result.out)
+    assert runs["onnxruntime", "fp32"]["heads"] == 0
+    assert runs["onnxruntime", "int8"]["heads"] > 0
+    assert "note: " not in result.err
+
+
+def test_an_int8_engine_that_loses_the_objects_is_told_without_fp32(
+    run: Run, picture: Picture, engines: Callable[..., None], int8: Path
+) -> None:
+    def with_int8(name: str, change: Change | None = None) -> Any:
+        class Int8(engine(name, change)):  # type: ignore[misc]  # a class made by a function
+            def __init__(self) -> None:
+                super().__init__([(9000, 1), (14000, 2)])  # the small network has two classes
+
+            def precisions(self, device: str) -> Mapping[str, str]:
+                return {"fp32": "", "int8": ""}
+
+        return Int8
+
+    engines(with_int8("one"), with_int8("two", blind))
+    result = run("check", picture("a.png"), picture("b.png"), "-w", int8)
+    assert result.code == 1
+    assert "two int8 agrees on 0.0 % of the detections" in result.err
+
+
+def test_a_reference_that_says_nothing_of_the_artifact_is_refused(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None], int8: Path
+) -> None:
+    engines(ONNXRuntimeEngine)
+    for given, reference, message in (
+        (weights, weights, "only for an int8 artifact"),
+        (int8, int8, "is int8 as well"),
+        (int8, weights, "another contract"),
+    ):
+        result = run("check", picture(), "-w", given, "--reference", reference)
+        assert result.code in (1, 2)
+        assert result.out == ""
+        assert message in result.err
+
+
+def test_a_reference_of_other_bytes_is_told(
+    run: Run, picture: Picture, engines: Callable[..., None], int8: Path
+) -> None:
+    engines(ONNXRuntimeEngine)
+    other = int8.with_name("other.onnx")
+    other.write_bytes(small_onnx(seed=1))
+    result = run("check", picture(), "-w", int8, "--reference", other)
+    assert "note: int8.onnx was not compiled from these bytes of other.onnx" in result.err
+
+
+def test_int8_without_an_engine_for_it_is_refused(
+    run: Run, picture: Picture, engines: Callable[..., None], int8: Path
+) -> None:
+    engines(engine("one"))
+    result = run("check", picture(), "-w", int8)
+    assert result.code == 1
+    assert "int8.onnx is int8, which no engine here can run" in result.err
 
 
 def test_a_precision_that_cannot_be_made_is_told_not_hidden(

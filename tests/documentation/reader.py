@@ -15,6 +15,7 @@ from fake_network import constant_heads
 from quantized import numpy_ranges
 from small_network import pictures, small_onnx
 from ssd_resnet34 import artifact
+from ssd_resnet34.compiler.quantization import quantize
 from ssd_resnet34.contract import COCO, LEVELS
 
 CAR, CAR_ID = 3, 3
@@ -37,11 +38,12 @@ def car_network() -> bytes:
 
 
 def write_network(folder: Path) -> Path:
-    """The artifact with its ranges beside it."""
+    """The artifact, with its ranges and what ``compile`` makes of both beside it."""
     data = car_network()
     path = folder / "model.onnx"
     path.write_bytes(data)
     found = numpy_ranges(data, pictures(2))
+    (folder / "int8.onnx").write_bytes(quantize(data, found))
     ranges = {name: [float(low), float(high)] for name, (low, high) in found.items()}
     (folder / "ranges.yaml").write_text(yaml.safe_dump(ranges))
     return path
@@ -68,7 +70,8 @@ def furnish(folder: Path, network: Path) -> None:
     (folder / "samples").mkdir()
     for name in ("scene.png", "scene.json"):
         shutil.copy(REPOSITORY / "samples" / name, folder / "samples")
-    shutil.copy(network, folder / "model.onnx")
+    for name in ("model.onnx", "int8.onnx"):
+        shutil.copy(network.with_name(name), folder)
     video_files.constant(folder / "clip.mp4", 6)
     (folder / "token.txt").write_text("a-token-for-this-page\n")
     _write_data_set(folder)

@@ -1,14 +1,17 @@
 """``ssd-resnet34 check``: do all engines and precisions give the same answer here?"""
 
+import hashlib
 import json
 from contextlib import ExitStack
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Annotated, Any, Final
 
 import typer
 
+from .. import artifact
 from ..detector import DEFAULT_SCORE_THRESHOLD
-from ..errors import ImageError, SSDResNet34Error
+from ..errors import ImageError, SSDResNet34Error, UnsupportedPrecision, UsageError
 from ..evaluation.agreement import NOTHING, TOLERANCES, compare, head_difference
 from ..model import SSDResNet34
 from ..runtime import session
@@ -18,22 +21,32 @@ from ..vision.detections import Detections
 from ..vision.images import Image, Limits
 from .detect import SOME_REFUSED, Inputs, Threads, Weights
 from .inputs import expand, read
-from .terminal import complain, progress, show_table
+from .terminal import complain, printable, progress, show_table
 
 EXAMPLES: Final = """Examples:
 
 ssd-resnet34 check samples/scene.png
 
 ssd-resnet34 check photos/ --weights mlcommons --json
+
+ssd-resnet34 check photos/ --weights int8.onnx --reference mlcommons
 """
 
 REFERENCE: Final = ("onnxruntime", "fp32")
-"""What all others are compared with."""
+"""What all others are compared with, where fp32 is there."""
 
 
 def check(
     images: Inputs,
     weights: Weights = "embedded",
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEIGHTS",
+            help="The fp32 weights that an int8 artifact was compiled from.",
+            show_default=False,
+        ),
+    ] = None,
     threshold: Annotated[
         float, typer.Option("--threshold", "-t", min=0, max=1)
     ] = DEFAULT_SCORE_THRESHOLD,
@@ -47,16 +60,16 @@ def check(
 
     They agree if they have the same class and IoU ≥ 0.5.
 
+    An int8 artifact holds no fp32: its engines are compared with the first, or with --reference.
+
     Exit code 1 if one is out of tolerance or fails. Tolerances: fp32 heads within 0.02 and 99 %
     of the detections, bf16 90 %, int8 85 %.
     """
     limits = Limits()
     with ExitStack() as stack:
-        pairs = [REFERENCE, *(pair for pair in _pairs() if pair != REFERENCE)]
-        models = {precision: SSDResNet34(weights, precision) for _, precision in pairs}
-        runs = [_Run(engine, models[precision]) for engine, precision in pairs]
+        runs = [_Run(engine, model) for engine, model in _compared(weights, reference)]
         for run in runs:
-            run.open(stack, threads)
+            run.open(stack, threads, needed=run is runs[0])
         ticker = stack.enter_context(progress("check", None, quiet=quiet))
         done = refused = 0
         for path in expand(images):
@@ -71,6 +84,9 @@ def check(
                 continue
             done += 1
             _run_all(runs, image, threshold)
+    if not done:
+        complain("none of the images could be read, so nothing was compared; give one that can")
+        raise typer.Exit(1)
     _print(runs, done, as_json)
     failed = [run for run in runs if run.fault]
     for run in failed:
@@ -83,7 +99,7 @@ def check(
     ]
     for text in wrong:
         complain(text)
-    if failed or wrong or not done:
+    if failed or wrong:
         raise typer.Exit(1)
     if refused:
         raise typer.Exit(SOME_REFUSED)
@@ -98,14 +114,18 @@ class _Run:
         self.fault = ""
         self.heads, self.agreement = 0.0, NOTHING
 
-    def open(self, stack: ExitStack, threads: int | None) -> None:
-        """Make the session; all stay open so that one image at a time is in memory."""
+    def open(self, stack: ExitStack, threads: int | None, *, needed: bool) -> None:
+        """Make the session; all stay open so that one image at a time is in memory.
+
+        Raises:
+            SSDResNet34Error: it is ``needed`` and cannot be made.
+        """
         try:
             self.session = stack.enter_context(
                 session.create(self.model, self.engine, precision=self.precision, threads=threads)
             )
         except SSDResNet34Error as error:
-            if (self.engine, self.precision) == REFERENCE:
+            if needed:
                 raise
             self.unavailable = str(error)
 
@@ -117,6 +137,70 @@ class _Run:
             return pair | {"fault": self.fault}
         agreement = asdict(self.agreement) | {"share": self.agreement.share}
         return pair | {"heads": self.heads} | agreement
+
+
+def _compared(weights: str, reference: str | None) -> list[tuple[str, SSDResNet34]]:
+    """Engine and model of every run; the first is what the others are compared with.
+
+    Raises:
+        UnsupportedPrecision: int8, and no engine here has it; ``reference`` is int8, too.
+        UsageError: ``reference`` says nothing of these weights.
+        WeightsError, ArtifactError: the weights cannot be had, or are not this network.
+    """
+    pairs = [REFERENCE, *(pair for pair in _pairs() if pair != REFERENCE)]
+    given = SSDResNet34(weights, REFERENCE[1])
+    if not _is_int8(given):
+        if reference is not None:
+            raise UsageError(f"--reference: only for an int8 artifact; {given.name} is fp32 itself")
+        return _runs(pairs, {"fp32": given}, weights)
+    rounded = SSDResNet34(weights, "int8")
+    if reference is not None:
+        source = SSDResNet34(reference, REFERENCE[1])
+        _check_reference(rounded, source)
+        return _runs(pairs, {"fp32": source, "int8": rounded}, reference)
+    engines = [engine for engine, precision in pairs if precision == "int8"]
+    engines.sort(key=lambda engine: engine != REFERENCE[0])
+    if not engines:
+        raise UnsupportedPrecision(f"{given.name} is int8, which no engine here can run")
+    complain(
+        f"{given.name} is int8 and holds no fp32: compared is with {engines[0]} int8; "
+        "--reference WEIGHTS (those it was compiled from) compares with fp32",
+        "note",
+    )
+    return [(engine, rounded) for engine in engines]
+
+
+def _runs(
+    pairs: list[tuple[str, str]], known: dict[str, SSDResNet34], weights: str
+) -> list[tuple[str, SSDResNet34]]:
+    """Each pair of engine and precision with its model, made of ``weights`` if not ``known``."""
+    models = {pair[1]: SSDResNet34(weights, pair[1]) for pair in pairs} | known
+    return [(engine, models[precision]) for engine, precision in pairs]
+
+
+def _is_int8(model: SSDResNet34) -> bool:
+    try:
+        _ = model.source
+    except UnsupportedPrecision:  # an int8 artifact has none
+        return True
+    return False
+
+
+def _check_reference(rounded: SSDResNet34, source: SSDResNet34) -> None:
+    """Refuse a reference that cannot be compared, and tell of one that is not the origin."""
+    if _is_int8(source):
+        raise UnsupportedPrecision(
+            f"--reference: {source.name} is int8 as well; give the fp32 weights that "
+            f"{rounded.name} was compiled from"
+        )
+    if source.contract != rounded.contract:
+        raise UsageError(
+            f"--reference: {source.name} has another contract (categories, priors or "
+            f"normalisation) than {rounded.name}; give the weights that it was compiled from"
+        )
+    origin = artifact.metadata(rounded.enf).get("source_sha256")
+    if origin != hashlib.sha256(source.source).hexdigest():
+        complain(f"{rounded.name} was not compiled from these bytes of {source.name}", "note")
 
 
 def _run_all(runs: list[_Run], image: Image, threshold: float) -> None:
@@ -150,14 +234,20 @@ def _pairs() -> list[tuple[str, str]]:
 
 
 def _print(runs: list[_Run], images: int, as_json: bool) -> None:
+    """For people a table, with the number of the note below it where a run has no numbers."""
     if as_json:
         facts = [run.to_dict() for run in runs]
-        print(json.dumps({"images": images, "reference": list(REFERENCE), "runs": facts}))
+        reference = [runs[0].engine, runs[0].precision]
+        print(json.dumps({"images": images, "reference": reference, "runs": facts}))
         return
     rows = []
+    notes: dict[str, int] = {}
     for run in runs:
         if run.unavailable or run.fault:
-            rows.append((run.engine, run.precision, "–", run.unavailable or run.fault, "–", "–"))
+            reason = " ".join((run.unavailable or run.fault).split())
+            note = notes.setdefault(reason, len(notes) + 1)
+            short = "failed" if run.fault else "not here"
+            rows.append((run.engine, run.precision, "–", f"{short} ({note})", "–", "–"))
             continue
         total = run.agreement
         rows.append(
@@ -172,3 +262,7 @@ def _print(runs: list[_Run], images: int, as_json: bool) -> None:
         )
     headings = ("engine", "precision", "heads", "agree", "box", "score")
     show_table(headings, rows, right=(2, 4, 5), folding=3)
+    for reason, note in notes.items():
+        # Words that can be copied, as under the tables of ``bench``.
+        for line in wrap(f"({note}) {reason}", 80, break_long_words=False, break_on_hyphens=False):
+            print(printable(line))
