@@ -208,6 +208,28 @@ def test_prefixes_and_wrappers_do_not_matter(prefix: str, way: str) -> None:
     assert list(read.state) == list(source)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "net.module."])
+def test_prefixes_do_not_matter_in_safetensors(prefix: str, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    source = small(FINE_TUNED)
+    path = tmp_path / "wrapped.safetensors"
+    save_file({f"{prefix}{key}": value for key, value in source.items()}, path)
+    read = readers.read(path, FINE_TUNED)
+    assert read.state is not None
+    assert list(read.state) == list(source)
+
+
+def test_a_key_with_another_prefix_is_unknown(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    source = {f"module.{key}": value for key, value in small(FINE_TUNED).items()}
+    source["other.conf.0.bias"] = source.pop("module.conf.0.bias")
+    save_file(source, tmp_path / "mixed.safetensors")
+    with pytest.raises(WeightsError, match=r"missing conf\.0\.bias.*unknown other\.conf\.0\.bias"):
+        readers.read(tmp_path / "mixed.safetensors", FINE_TUNED)
+
+
 def test_two_sets_of_weights_without_a_name_are_refused() -> None:
     torch = pytest.importorskip("torch", reason="the torch extra is not installed")
     tensors = {k: torch.from_numpy(v) for k, v in small(FINE_TUNED).items()}

@@ -83,7 +83,7 @@ def read(
         state, metadata = read_safetensors(data, name)
         text = metadata.get(CONTRACT_KEY)
         own = None if text is None else Contract.from_json(text)
-        found = _from_state("safetensors", state, contract, own, digest, name)
+        found = _from_state("safetensors", _stripped(state), contract, own, digest, name)
         return replace(found, training=metadata.get(TRAINING_KEY))
     if data.startswith((pickles.ZIP_MAGIC, pickles.PICKLE_MAGIC)):
         state = _pick(list(pickles.state_dicts(pickles.read_pickle(data, name), name)), name)
