@@ -134,7 +134,7 @@ def test_fetching_offline_names_the_other_way(
         monkeypatch.delenv("SSD_RESNET34_OFFLINE")
     result = run("weights", "fetch", "mlcommons", *option)
     assert result.code == 1
-    assert "weights import mlcommons FILE" in result.err
+    assert "`ssd-resnet34 weights import mlcommons resnet34-ssd1200.onnx`" in result.err
 
 
 @pytest.mark.parametrize("command", ["fetch", "verify", "path"])

@@ -28,6 +28,10 @@ from ssd_resnet34.weights.records import RECORDS, Record
 DATA = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
+BY_HAND = (
+    "get test.bin from {url} on another machine and run `ssd-resnet34 weights import test test.bin`"
+)
+
 
 class Handler(BaseHTTPRequestHandler):
     """``/good``, and one path for every way to fail."""
@@ -177,6 +181,7 @@ def test_a_failed_download_says_why_and_leaves_nothing(
     with pytest.raises(error, match=reason) as failure:
         store.fetch("test", timeout=0.3 if kind == "stalled" else 30)
     assert server.url in str(failure.value)
+    assert BY_HAND.format(url=server(kind)[0]) in str(failure.value)
     assert files(cache) == []
 
 
@@ -198,8 +203,14 @@ def test_a_server_that_is_not_there_is_one_error(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(monkeypatch, ("http://127.0.0.1:9/nothing",))
-    with pytest.raises(DownloadFailed, match="ConnectionError after 0 bytes"):
+    with pytest.raises(DownloadFailed, match="ConnectionError after 0 bytes") as failure:
         store.fetch("test", timeout=2)
+    by_hand = BY_HAND.format(url="http://127.0.0.1:9/nothing")
+    assert by_hand in str(failure.value)
+    register(monkeypatch, ("http://127.0.0.1:9/nothing",), known=False)
+    with pytest.raises(DownloadFailed) as failure:
+        store.fetch("test", sha256=SHA256, timeout=2)
+    assert f"{by_hand[:-1]} --sha256 {SHA256}`" in str(failure.value)
     assert files(cache) == []
 
 
@@ -219,8 +230,9 @@ def test_offline_never_asks_the_network(
 ) -> None:
     register(monkeypatch, server("good"))
     monkeypatch.setenv("SSD_RESNET34_OFFLINE", value)
-    with pytest.raises(DownloadFailed, match="unset SSD_RESNET34_OFFLINE"):
+    with pytest.raises(DownloadFailed, match="unset SSD_RESNET34_OFFLINE") as failure:
         store.fetch("test")
+    assert BY_HAND.format(url=server("good")[0]) in str(failure.value)
     assert server.handler.asked == []
     assert store.fetch("test", offline=False).is_file()
 

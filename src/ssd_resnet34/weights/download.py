@@ -90,6 +90,8 @@ def download(
     size: int | None = None,
     timeout: float = TIMEOUT,
     progress: Progress | None = None,
+    *,
+    by_hand: str = "get it elsewhere",
 ) -> Path:
     """Fetch ``target`` from the first of ``urls`` that has the right bytes.
 
@@ -97,6 +99,7 @@ def download(
         sha256: what the bytes must hash to, 64 hex digits.
         size: exact size in bytes if known; also the cap, else :data:`MAX_BYTES`.
         timeout: seconds to wait for a connection, and for each next byte.
+        by_hand: for messages, what else the user can do.
 
     Raises:
         WrongHash: a mirror had other bytes, and none the right ones.
@@ -124,12 +127,9 @@ def download(
     if wrong:
         raise WrongHash(
             f"{target.name}: {listed}; nothing was kept. The file may have been replaced at its "
-            "source, or changed on the way: get it elsewhere and `ssd-resnet34 weights import` it"
+            f"source, or changed on the way: {by_hand}"
         )
-    raise DownloadFailed(
-        f"{target.name}: {listed}; try again later, or fetch the file by hand and "
-        "`ssd-resnet34 weights import` it"
-    )
+    raise DownloadFailed(f"{target.name}: {listed}; try again later, or {by_hand}")
 
 
 def _pull(url: str, sink: _Sink, timeout: float) -> str | None:

@@ -116,8 +116,7 @@ def fetch(
     if is_offline(offline):
         raise DownloadFailed(
             f"{name} is not in {target.parent} and downloads are off; unset {OFFLINE_VARIABLE} and "
-            f"the offline option, or get {found.file} elsewhere and run "
-            f"`ssd-resnet34 weights import {name} FILE`"
+            f"the offline option, or {_by_hand(found, wanted)}"
         )
     with _bar(progress) as bar:
         report: Progress | None = None
@@ -128,7 +127,8 @@ def fetch(
                 bar.update(task, completed=done, total=total or None)
 
             report = show
-        download(found.urls, target, wanted, found.size, timeout, report)
+        by_hand = _by_hand(found, wanted)
+        download(found.urls, target, wanted, found.size, timeout, report, by_hand=by_hand)
     _remember(name, wanted)
     return target
 
@@ -189,6 +189,15 @@ def verify(file: str | PathLike[str], record: Record, sha256: str | None = None)
         )
     wanted = _wanted(record, sha256 or known_sha256(record.name), "verify " + record.name)
     return _check(source, wanted, record.sha384)
+
+
+def _by_hand(found: Record, sha256: str) -> str:
+    """What to do where this machine cannot download: the address, and the whole command."""
+    source = f"from {found.urls[0]} " if found.urls else ""
+    command = f"ssd-resnet34 weights import {found.name} {found.file}"
+    if found.sha256 is None:
+        command += f" --sha256 {sha256}"
+    return f"get {found.file} {source}on another machine and run `{command}`"
 
 
 def _wanted(found: Record, sha256: str | None, command: str) -> str:
