@@ -50,7 +50,18 @@ from typing import ClassVar
 
 
 class SSDResNet34Error(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package. Each argument is a line of the message.
+
+    So a line break of ours is told from one in a file's name, which is shown as an escape.
+    """
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message: nearly always one line."""
+        return tuple(str(line) for line in self.args)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
 class UsageError(SSDResNet34Error, ValueError):

@@ -153,6 +153,25 @@ def test_what_is_shown_cannot_control_the_terminal(text: str) -> None:
     assert terminal.printable(text).isprintable()
 
 
+def test_our_line_breaks_are_line_breaks_and_those_of_others_are_escaped(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def machine() -> None:
+        raise EngineUnavailable("no engine works:", "torch: not here", "a\nb.onnx: not there")
+
+    monkeypatch.setattr(info, "machine", machine)
+    assert (
+        run("info").err == "error: no engine works:\n  torch: not here\n  a\\nb.onnx: not there\n"
+    )
+
+
+def test_why_no_engine_works_on_a_device_is_a_line_for_each(run: Run) -> None:
+    first, *reasons = run("detect", "a.jpg", "--device", "npu", fake=False).err.splitlines()
+    assert first == "error: no engine works on device npu:"
+    assert len(reasons) == 3
+    assert all(reason.startswith("  ") for reason in reasons)
+
+
 def test_the_installed_command_is_this_one() -> None:
     script = Path(sys.executable).with_name("ssd-resnet34")
     if not script.exists():

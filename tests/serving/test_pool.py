@@ -269,9 +269,9 @@ def test_workers_that_end_one_after_the_other_end_the_pool() -> None:
 
 def test_an_error_at_the_start_ends_the_pool_with_that_error() -> None:
     async def scenario(pool: Pool, processes: list[Scripted]) -> None:
-        processes[0].report(CannotStart("WrongHash", "not the bytes"))
+        processes[0].report(CannotStart("WrongHash", ("not the bytes", "at all")))
         processes[0].die("exit code 0")
-        with pytest.raises(WrongHash, match="not the bytes"):
+        with pytest.raises(WrongHash, match="not the bytes\nat all"):
             await pool.failed
 
     play(scenario, ready=False)

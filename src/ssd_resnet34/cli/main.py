@@ -76,10 +76,10 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # what a closed pipe refuses is told here, not at the very end
     except UsageError as error:
-        complain(str(error))
+        complain(error.lines)
         sys.exit(BAD_USAGE)
     except SSDResNet34Error as error:
-        complain(str(error))
+        complain(error.lines)
         sys.exit(FAILED)
     except OSError as error:
         # Files are told about where they are opened; what is left is stdout. A reader (head, less)

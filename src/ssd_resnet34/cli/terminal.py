@@ -21,9 +21,11 @@ from ..vision.detections import Detections
 from ..vision.images import printable as printable  # the commands take it from here
 
 
-def complain(message: str, kind: str = "error") -> None:
-    """One line on stderr."""
-    print(printable(f"{kind}: {message}"), file=sys.stderr, flush=True)
+def complain(message: str | Sequence[str], kind: str = "error") -> None:
+    """One line on stderr, or the lines that are given; line breaks in them are escaped."""
+    lines = [message] if isinstance(message, str) else message
+    shown = "\n  ".join(printable(line) for line in lines)
+    print(f"{kind}: {shown}", file=sys.stderr, flush=True)
 
 
 def show_table(

@@ -72,7 +72,7 @@ def _first_engine(engine: EngineLike, device: str) -> tuple[Engine, Mapping[str,
             return found, found.precisions(device)
         except EngineUnavailable as error:
             reasons.append(str(error))
-    raise EngineUnavailable(f"no engine works on device {device}:\n" + "\n".join(reasons))
+    raise EngineUnavailable(f"no engine works on device {device}:", *reasons)
 
 
 def choose_engine(
@@ -100,4 +100,4 @@ def choose_engine(
             reasons.append(str(error))
             kind = UnsupportedPrecision
     what = f"an {opened.precision} artifact on {device}"
-    raise kind(f"no engine can run {what} with precision={precision!r}:\n" + "\n".join(reasons))
+    raise kind(f"no engine can run {what} with precision {precision}:", *reasons)

@@ -251,7 +251,7 @@ class Pool:
                 _LOG.info("worker ready: %.3f s an image", report.seconds)
             case CannotStart():
                 kind = getattr(errors, report.kind, ServerError)
-                self._give_up(kind(report.message))
+                self._give_up(kind(*report.lines))
                 return
             case Done():
                 ticket = self._finished(seat, report.number)

@@ -115,7 +115,7 @@ class CannotStart:
     """An error of this package ended the start; ``kind`` is its class in ``errors``."""
 
     kind: str
-    message: str
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
