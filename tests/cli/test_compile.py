@@ -20,9 +20,11 @@ from full_disk import full_disk
 from small_dataset import document, written
 from small_network import small_onnx
 from ssd_resnet34 import SSDResNet34, artifact, files
+from ssd_resnet34.cli import compile_report
 from ssd_resnet34.compiler.quantization import activations
 from ssd_resnet34.evaluation import fidelity, guard
 from ssd_resnet34.evaluation.fidelity import Fidelity
+from ssd_resnet34.evaluation.guard import Judge
 from ssd_resnet34.runtime import cpu
 from ssd_resnet34.weights import ranges
 
@@ -51,11 +53,19 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     timed(monkeypatch, 0.25)
 
 
-def timed(monkeypatch: pytest.MonkeyPatch, speed: float) -> None:
+def timed(
+    monkeypatch: pytest.MonkeyPatch, speed: float, spread: tuple[float, float] | None = None
+) -> None:
+    times: dict[str, Any] = {"speed": speed, "spread": spread or (speed, speed)}
+
     def measured(*arguments: Any, **options: Any) -> Fidelity:
-        return replace(fidelity.measure(*arguments, **options), speed=speed)
+        return replace(fidelity.measure(*arguments, **options), **times)
+
+    def again(self: Judge, made: bytes, found: Fidelity, on_pair: Any) -> Fidelity:
+        return replace(found, **times)
 
     monkeypatch.setattr(guard, "measure", measured)
+    monkeypatch.setattr(Judge, "timed", again)
 
 
 Compile = Callable[..., tuple[int, dict[str, Any], str]]
@@ -137,6 +147,40 @@ def test_an_artifact_that_is_not_faster_here_is_not_written_unless_forced(
     assert (tmp_path / "out.onnx").exists()
 
 
+@pytest.mark.parametrize(
+    ("speed", "spread", "said"),
+    [
+        (5.84, (0.9, 7.0), "warning: the machine was busy, and its times are not to be trusted"),
+        (0.25, (0.2, 0.4), "warning: the machine was busy, and its times are not to be trusted"),
+        (1.01, (0.98, 1.04), "whether it is faster here cannot be told"),
+    ],
+)
+def test_a_noisy_time_warns_and_refuses_nothing(
+    compiled: Compile,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    speed: float,
+    spread: tuple[float, float],
+    said: str,
+) -> None:
+    timed(monkeypatch, speed, spread)
+    code, report, err = compiled("--calibrate", photos)
+    assert code == 0
+    assert report["written"]
+    assert said in err
+
+
+@pytest.mark.usefixtures("fast")
+def test_other_images_that_judge_leave_all_of_calibration_its_own(
+    compiled: Compile, photos: Path, tmp_path: Path
+) -> None:
+    code, report, _ = compiled("--calibrate", photos, "--check", photos / "0.png")
+    assert code == 0
+    assert report["runs"][0]["images"] == 1
+    facts = artifact.metadata((tmp_path / "out.onnx").read_bytes())
+    assert facts["calibration_images"] == "6"
+
+
 @pytest.mark.usefixtures("fast")
 def test_a_cpu_without_8_bit_dot_products_compiles_the_same_bytes(
     compiled: Compile, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -160,7 +204,11 @@ def test_an_artifact_under_the_bar_is_not_written(
     assert report["runs"][0]["agreement"]["share"] < 1
     assert code == 1
     assert "under 100 %" in err
+    assert "(--keep-float auto), take another --method or give more images to --calibrate" in err
+    assert "judged on 1 image only" in err
     assert not (tmp_path / "out.onnx").exists()
+    _, _, err = compiled("--calibrate", photos, "--agreement", "1", "--keep-float", "auto")
+    assert "to reach the bar, take another --method or give more images" in err
 
 
 @pytest.mark.usefixtures("fast")
@@ -257,10 +305,19 @@ def test_annotations_give_average_precision_of_both_and_the_bar_is_theirs(
     assert f"AP {found:.4f} is under 100 % of fp32's {reference:.4f}" in err
 
 
-def test_annotations_that_name_no_judged_image_are_refused(
-    compiled: Compile, network: Path, photos: Path, tmp_path: Path
+def test_annotations_that_name_no_judged_image_are_refused_before_calibration(
+    compiled: Compile,
+    network: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     truth = annotated(network, photos, tmp_path)
+
+    def never(*_: object) -> None:
+        raise AssertionError("the network ran")
+
+    monkeypatch.setattr("ssd_resnet34.compiler.calibration.Observer.observe", never)
     for path in list(photos.iterdir()):
         path.rename(photos / f"other {path.name}")
     code, _, err = compiled("--calibrate", photos, "--annotations", truth)
@@ -455,3 +512,30 @@ def test_the_tables_fit_80_columns(
     assert "int8, 1 float" in result.out
     assert "time / float" in result.out
     assert "of all noise" in result.out
+    assert "judged on 1 image, calibrated on 5; float is fp32" in result.out
+
+
+def test_the_share_of_agreement_stands_beside_the_counts_it_is_made_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counts = {"reference": 63, "found": 65, "matched": 61, "share": 61 / 65}
+    run = {"images": 2, "seconds": (1.0, 2.0), "speed": 0.5, "sqnr": {}, "ap": None, "ap50": None}
+    run |= {"agreement": counts | {"box_shift": 1.0, "score_shift": 0.1}}
+    compile_report.show(
+        {
+            "weights": "small",
+            "bytes": {"fp32": 4, "int8": 1},
+            "checked": True,
+            "runs": [run],
+            "calibration": {"calibration_images": "8"},
+            "timed_float": "bf16",
+            "kept_float": [],
+            "sensitivity": [],
+            "written": None,
+        }
+    )
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "detections of fp32 63 61" in lines
+    assert "detections beside them – 4" in lines
+    assert "agreement – 93.8 %" in lines
+    assert lines[-1] == "judged on 2 images, calibrated on 8; float is fp32, its time that of bf16"

@@ -1,13 +1,14 @@
 """The guard: images that are held back, the bar, and layers that are bought until it is reached."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, FakeRunner
 from fake_network import fake_onnx
 from quantized import numpy_ranges
 from small_dataset import dataset
@@ -17,9 +18,11 @@ from ssd_resnet34.compiler.compilation import Calibrated
 from ssd_resnet34.compiler.quantization import layers, quantize
 from ssd_resnet34.compiler.sensitivity import LayerCost
 from ssd_resnet34.errors import CalibrationError, UsageError
+from ssd_resnet34.evaluation import fidelity as fidelity_of
 from ssd_resnet34.evaluation.agreement import NOTHING, Agreement
 from ssd_resnet34.evaluation.fidelity import Fidelity
 from ssd_resnet34.evaluation.guard import MOST_HELD_BACK, Bar, Judge, hold_back
+from ssd_resnet34.runtime.engines import CompileRequest
 from ssd_resnet34.vision.images import Image
 
 INT8 = fake_onnx(precision="int8")
@@ -42,10 +45,14 @@ def test_no_more_are_held_back_than_are_needed() -> None:
 
 
 def fidelity(
-    share: float = 1.0, ap: tuple[float, float] | None = None, speed: float = 0.5, images: int = 3
+    share: float = 1.0,
+    ap: tuple[float, float] | None = None,
+    speed: float = 0.5,
+    spread: tuple[float, float] | None = None,
 ) -> Fidelity:
     agreement = Agreement(1000, 1000, round(1000 * share), 1.0, 0.1)
-    return Fidelity(images, {"cls_0": 30.0}, agreement, speed, (speed, 1.0), ap, ap)
+    spread = spread or (speed, speed)
+    return Fidelity(3, {"cls_0": 30.0}, agreement, speed, (speed, 1.0), spread, 7, ap, ap)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +65,11 @@ def fidelity(
         (fidelity(ap=(0.4, 0.3979)), ["AP 0.3979 is under 99.5 % of fp32's 0.4000"]),
         (fidelity(share=0.1, ap=(0.4, 0.4)), []),
         (fidelity(ap=(0.0, 0.0)), ["AP of fp32 is 0 on the images that judge, so they say"]),
-        (fidelity(speed=1.0), ["int8 takes 1.00 of the time of float here: no faster"]),
+        (
+            fidelity(speed=1.5, spread=(1, 2)),
+            ["int8 takes 1.50 of the time of float here (1.00 to 2.00 in 7 pairs of runs): no fas"],
+        ),
+        (fidelity(speed=5.8, spread=(0.9, 9)), []),  # noise refuses nothing
         (fidelity(share=0.5, speed=2), ["50.0 % of", "int8 takes 2.00 of"]),
     ],
 )
@@ -124,6 +135,57 @@ def test_annotations_need_images(model: SSDResNet34, tmp_path: Path) -> None:
         Judge(model, [], truth=dataset(tmp_path))
 
 
+def test_annotations_are_held_against_the_names_before_anything_runs(
+    model: SSDResNet34, tmp_path: Path
+) -> None:
+    truth = dataset(tmp_path)
+    name = truth.images[0]["file_name"]
+    with pytest.raises(UsageError, match=r"has no object in the images that judge.*--check"):
+        Judge(model, ["photos/other.jpg", grey(9)], truth=truth)
+    Judge(model, ["photos/other.jpg", f"photos/{name}"], truth=truth)
+    Judge(model, ["photos/other.jpg", b"whose name is not known yet"], truth=truth)
+
+
+class Ageing(FakeEngine):
+    """The clock goes on by ``takes`` seconds a run, which may change while it is used."""
+
+    def __init__(self, takes: dict[str, float]) -> None:
+        super().__init__()
+        self.takes, self.now = takes, 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def compile(self, model: bytes, request: CompileRequest) -> FakeRunner:
+        class Runner(FakeRunner):
+            def run(self, tensor: Any) -> Any:
+                ageing = self.engine
+                assert isinstance(ageing, Ageing)
+                ageing.now += ageing.takes[self.request.precision]
+                return super().run(tensor)
+
+        return Runner(self, request)
+
+
+def test_an_artifact_of_later_is_timed_beside_float_not_against_its_old_time(
+    model: SSDResNet34, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Float ran when the machine was idle; by the time of the second artifact it is not."""
+    engine = Ageing({"fp32": 4, "int8": 1})
+    monkeypatch.setattr(fidelity_of, "time", engine)
+    ticks: list[None] = []
+    with Judge(model, [grey(shade) for shade in range(9)], engine=lambda: engine) as judge:
+        first = judge.measure(INT8)
+        assert (first.speed, first.pairs) == (0.25, 9)
+        engine.takes = {"fp32": 40, "int8": 20}
+        later = judge.measure(INT8)
+        assert later.speed == 5
+        found = judge.timed(INT8, later, lambda: ticks.append(None))
+    assert (found.speed, found.spread, found.seconds) == (0.5, (0.5, 0.5), (20, 40))
+    assert found.pairs == len(ticks) == fidelity_of.PAIRS
+    assert found.agreement == later.agreement
+
+
 # ---------------------------------------------------------------- buying
 
 
@@ -141,7 +203,11 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Judge]:
         kept = artifact.metadata(made)["keep_float"].split()
         return fidelity(share=0.5 + len(kept) / 20)
 
+    def timed(self: Judge, made: bytes, found: Fidelity, on_pair: Any = None) -> Fidelity:
+        return replace(found, pairs=99)
+
     monkeypatch.setattr(Judge, "measure", measured)
+    monkeypatch.setattr(Judge, "timed", timed)
     with Judge(SSDResNet34(SOURCE, "fp32"), [grey(9)]) as judge:
         yield judge
 
@@ -158,6 +224,8 @@ def test_the_noisiest_layers_stay_float_twice_as_many_each_time(
     )
     shares = [one.agreement.share for one in verdict.runs]
     assert shares == [0.5, 0.5 + bought / 20][: 1 + bool(bought)]
+    pairs = [one.pairs for one in verdict.runs]
+    assert pairs == [7, 99][: 1 + bool(bought)]  # float did not run beside the second
     assert verdict.failures == ()
 
 

@@ -9,11 +9,14 @@ from typing import Annotated, Any, Final
 import typer
 
 from .. import files
+from ..benchmarking.trust import SPREAD
+from ..benchmarking.wording import counted
 from ..compiler.compilation import Calibrated, find_ranges
 from ..compiler.quantization import GIVEN, layers, named_layers
 from ..compiler.ranges import DEFAULT_PERCENTAGE
 from ..errors import ImageError, UnsupportedPrecision, UsageError
 from ..evaluation import dataset
+from ..evaluation.fidelity import PAIRS, Fidelity
 from ..evaluation.guard import HELD_BACK, Bar, Judge, hold_back
 from ..model import SSDResNet34
 from ..vision.images import Image, Limits
@@ -39,6 +42,9 @@ ssd-resnet34 compile -w m.pth --precision fp32 -o model.onnx
 """
 
 AUTO: Final = "auto"
+
+_FEW: Final = 10
+"""Under so many images that judge, a share or an average precision is rough."""
 
 
 class Target(StrEnum):
@@ -109,7 +115,7 @@ def compile_(
     ] = None,
     check: Annotated[
         list[str] | None,
-        typer.Option(metavar="IMAGES", help="Judge on these, not on held-back images."),
+        typer.Option(metavar="IMAGES", help="Judge on these; hold no images back."),
     ] = None,
     annotations: Annotated[
         Path | None, typer.Option(metavar="FILE", help="COCO JSON: also compare average precision.")
@@ -157,9 +163,10 @@ def compile_(
     kept = _words(keep_float)
     named_layers(model.source, kept)  # refused now, not after hours of calibration
     truth = None if annotations is None else dataset.read(annotations)
-    seen, held = hold_back(_images(calibrate))
-    judged = _images(check) or held
-    refusals = _Refusals()
+    seen, judged = _images(calibrate), _images(check)
+    if not judged:
+        seen, judged = hold_back(seen)
+    refusals, limits = _Refusals(), Bar(bar, agreement)
     with Judge(model, judged, truth=truth, engine=engine, threads=threads) as judge:
         if calibrate:
             with progress("calibrate", len(seen), quiet=quiet) as ticker:
@@ -182,28 +189,32 @@ def compile_(
         if sensitivity or keep_float == AUTO:
             with progress("layers", len(layers(model.source)), quiet=quiet) as ticker:
                 costs = judge.costs(found.ranges, ticker.advance)
-        total = len(judged) or 1
+        total = (len(judged) or 1) + (PAIRS if len(judged) < PAIRS else 0)
         with progress("check", None if keep_float == AUTO else total, quiet=quiet) as ticker:
             verdict = judge.compile(
                 found,
-                Bar(bar, agreement),
+                limits,
                 keep_float=kept,
                 for_sale=costs if keep_float == AUTO else (),
                 on_image=refusals.counted(ticker),
+                on_pair=ticker.advance,
             )
+        rival = judge.float_precision
     written = force or not verdict.failures
     if written:
         files.write(output, verdict.artifact)
-    report = describe(model, found, verdict, costs)
+    report = describe(model, found, verdict, costs, rival)
     report |= {"written": str(output) if written else None, "refused_images": len(refusals.found)}
     if as_json:
         print(json.dumps(report))
     else:
         show(report)
-    if not judged:
-        complain("accuracy was not checked: give --check IMAGES", "note")
+    _warn_of_doubts(verdict.runs[-1])
     for reason in verdict.failures:
         complain(reason + ("" if written else f"; {output} was not written (--force writes it)"))
+    last = verdict.runs[-1]
+    if limits.missed(last) and not (last.ap and last.ap[0] == 0):  # of that, other images are it
+        complain(_mends(context), "note")
     if not written:
         raise typer.Exit(1)
     if refusals.found:
@@ -267,6 +278,41 @@ def _warn_of_few(found: Calibrated) -> None:
             "few dozen are better",
             "note",
         )
+
+
+def _warn_of_doubts(found: Fidelity) -> None:
+    """What the numbers cannot tell."""
+    if not found.images:
+        complain("accuracy was not checked: give --check IMAGES", "note")
+    elif found.images < _FEW:
+        complain(
+            f"judged on {counted(found.images, 'image')} only, so accuracy is known roughly; "
+            f"{_FEW} or more tell it better (--check IMAGES)",
+            "note",
+        )
+    low, high = found.spread
+    times = f"int8 takes {found.speed:.2f} ({low:.2f} to {high:.2f}) of the time of float"
+    if high - low > SPREAD * found.speed:
+        complain(
+            f"the machine was busy, and its times are not to be trusted: {times}; measure again "
+            "when it is idle",
+            "warning",
+        )
+    elif low < 1 <= found.speed:
+        complain(f"{times}: whether it is faster here cannot be told", "warning")
+
+
+def _mends(context: typer.Context) -> str:
+    """What may bring an artifact over the bar."""
+    given = context.params
+    ways = []
+    if given["keep_float"] != AUTO:
+        ways.append("leave its noisiest layers in float (--keep-float auto)")
+    if given["calibrate"]:
+        ways += ["take another --method", "give more images to --calibrate"]
+    else:
+        ways.append("calibrate on your own images (--calibrate IMAGES)")
+    return f"to reach the bar, {', '.join(ways[:-1])}{' or ' if ways[1:] else ''}{ways[-1]}"
 
 
 def _known(model: SSDResNet34) -> Calibrated:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from ..benchmarking.wording import counted
 from ..compiler.compilation import Calibrated
 from ..compiler.sensitivity import LayerCost
 from ..evaluation.fidelity import Fidelity, decibel
@@ -17,14 +18,22 @@ _LAYERS: Final = 12
 
 
 def describe(
-    model: SSDResNet34, calibrated: Calibrated, verdict: Verdict, costs: Sequence[LayerCost]
+    model: SSDResNet34,
+    calibrated: Calibrated,
+    verdict: Verdict,
+    costs: Sequence[LayerCost],
+    rival: str,
 ) -> dict[str, Any]:
-    """Everything ``--json`` gives but what happened to the file."""
+    """Everything ``--json`` gives but what happened to the file.
+
+    ``rival`` is the precision of the float whose time is compared.
+    """
     return {
         "weights": model.name,
         "precision": "int8",
         "bytes": {"fp32": len(model.source), "int8": len(verdict.artifact)},
         "calibration": dict(calibrated.facts),
+        "timed_float": rival,
         "checked": verdict.runs[-1].images > 0,
         "runs": [_run(one) for one in verdict.runs],
         "kept_float": list(verdict.kept),
@@ -62,10 +71,22 @@ def show(report: dict[str, Any]) -> None:
         rows += _accuracy(runs)
     columns = range(1, 2 + len(runs))
     show_table((report["weights"], "float", *names), rows, right=columns, folding=0)
+    print(printable(_basis(report)))
     if report["sensitivity"]:
         _show_costs(report["sensitivity"])
     if report["written"]:
         print(printable(f"{report['written']}: int8, {size['int8']:,} bytes"))
+
+
+def _basis(report: dict[str, Any]) -> str:
+    """What the numbers rest on, a line."""
+    count, facts = report["runs"][-1]["images"], report["calibration"]
+    judged = f"judged on {counted(count, 'image')}" if count else "timed on noise"
+    seen = facts.get("calibration_images")
+    known = "ranges were given" if seen is None else f"calibrated on {seen}"
+    rival = report["timed_float"]
+    float_ = "float is fp32" if rival == "fp32" else f"float is fp32, its time that of {rival}"
+    return f"{judged}, {known}; {float_}"
 
 
 def _accuracy(runs: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -75,13 +96,15 @@ def _accuracy(runs: Sequence[dict[str, Any]]) -> list[list[str]]:
             values = [runs[-1][name][0], *(run[name][1] for run in runs)]
             rows.append([name.upper(), *(f"{value:.4f}" for value in values)])
     parts = [run["agreement"] for run in runs]
-    agree = [f"{part['matched']} ({100 * part['share']:.1f} %)" for part in parts]
+    shares = [f"{100 * part['share']:.1f} %" for part in parts]
     noises = [[one for one in run["sqnr"].values() if one is not None] for run in runs]
     worst = [f"{min(noise):.1f}" if noise else "–" for noise in noises]
     best = [f"{max(noise):.1f}" if noise else "–" for noise in noises]
     return [
         *rows,
-        ["detections that agree", str(parts[-1]["reference"]), *agree],
+        ["detections of fp32", str(parts[-1]["reference"]), *(part["matched"] for part in parts)],
+        ["detections beside them", "–", *(part["found"] - part["matched"] for part in parts)],
+        ["agreement", "–", *shares],
         ["largest box shift, px", "–", *(f"{part['box_shift']:.1f}" for part in parts)],
         ["largest score shift", "–", *(f"{part['score_shift']:.3f}" for part in parts)],
         ["SQNR of the worst head, dB", "–", *worst],

@@ -4,7 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import path as paths
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiler.calibration import readable
+from ..contract import Contract
 from ..detector import DEFAULT_SCORE_THRESHOLD
 from ..errors import ImageError, UsageError
 from ..model import SSDResNet34
@@ -26,15 +27,18 @@ HEADS_KEPT: Final = 50
 """Images whose fp32 heads are kept to compare others with, 5 MB each; further ones have a part in
 all but ``sqnr``."""
 
+PAIRS: Final = 5
+"""Least number of pairs of runs, candidate and float in turn, for a verdict on the speed."""
+
 
 @dataclass(frozen=True)
 class Fidelity:
     """How near a candidate comes to fp32.
 
     ``images`` is how many were judged; ``sqnr`` head -> signal over noise power in decibel, over
-    the first ``HEADS_KEPT`` of them; ``speed`` the median over the images of candidate time /
-    float time, ``seconds`` the medians of both; ``ap`` and ``ap50`` (fp32, candidate), None without
-    annotations.
+    the first ``HEADS_KEPT`` of them; ``speed`` the median over ``pairs`` of runs of candidate time
+    / float time, ``spread`` its quartiles, ``seconds`` the medians of both; ``ap`` and ``ap50``
+    (fp32, candidate), None without annotations.
     """
 
     images: int
@@ -42,6 +46,8 @@ class Fidelity:
     agreement: Agreement
     speed: float
     seconds: tuple[float, float]
+    spread: tuple[float, float]
+    pairs: int
     ap: tuple[float, float] | None = None
     ap50: tuple[float, float] | None = None
 
@@ -59,7 +65,8 @@ class Reference:
     """fp32, and the ``rival`` that the speed is compared with, over the images that judge.
 
     Each runs once an image, beside the first candidate; what they found and how long they took is
-    kept for the candidates that follow.
+    kept for the candidates that follow. A later one's ``speed`` is thus against times of another
+    moment, and :meth:`beside` times it anew.
     """
 
     def __init__(self, model: SSDResNet34, fp32: Session, rival: Session | None = None) -> None:
@@ -80,6 +87,28 @@ class Reference:
             kept = heads if number < HEADS_KEPT else None
             self._seen.append(_Seen(_detections(self.model, heads), kept, seconds))
         return self._seen[number]
+
+    def beside(
+        self,
+        candidate: Session,
+        image: Any,
+        found: Fidelity,
+        on_pair: Callable[[], None] = lambda: None,
+    ) -> Fidelity:
+        """``found`` with the time of ``PAIRS`` pairs of runs over an image: a pair sees the same
+        load of the machine, and who goes first alternates."""
+        inputs = self.model.preprocess(image)
+        sessions = (candidate, self._rival)
+        for session in sessions:
+            session.run(inputs)  # warms up
+        times = []
+        for number in range(PAIRS):
+            order = sessions[:: -1 if number % 2 else 1]
+            taken = [_timed(session, inputs)[1] for session in order]
+            first, second = taken[:: -1 if number % 2 else 1]
+            times.append((first, second))
+            on_pair()
+        return replace(found, **_speed(times))
 
     def _warm_up(self, inputs: ModelInput) -> None:
         for session in {id(one): one for one in (self._fp32, self._rival)}.values():
@@ -140,11 +169,28 @@ def measure(
         len(times),
         {name: decibel(signal[name], noise[name]) for name in signal},
         agreement,
-        _median([a / b for a, b in times]),
-        (_median([a for a, _ in times]), _median([b for _, b in times])),
-        ap,
-        ap50,
+        ap=ap,
+        ap50=ap50,
+        **_speed(times),
     )
+
+
+def check_truth(truth: Dataset, contract: Contract, names: Iterable[str]) -> None:
+    """Refuse annotations that have nothing to say of images so called, before any of them is run.
+
+    Raises:
+        UsageError: as :func:`measure`.
+    """
+    categories = set(scored_categories(truth, contract)[0])
+    known = truth.ids_by_name()
+    ids = {known.get(paths.basename(name)) for name in names}
+    if not any(
+        one["image_id"] in ids
+        and one["category_id"] in categories
+        and not (one["iscrowd"] or one["ignore"])
+        for one in truth.annotations
+    ):
+        raise _says_nothing(truth)
 
 
 def decibel(signal: float, noise: float) -> float:
@@ -174,6 +220,18 @@ def _median(values: Sequence[float]) -> float:
     return statistics.median(values) if values else math.nan
 
 
+def _speed(times: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """What :class:`Fidelity` says of pairs of seconds (candidate, float)."""
+    ratios = sorted(a / b for a, b in times) or [math.nan]
+    count = len(ratios)
+    return {
+        "speed": statistics.median(ratios),
+        "seconds": (_median([a for a, _ in times]), _median([b for _, b in times])),
+        "spread": (ratios[count // 4], ratios[3 * count // 4]),
+        "pairs": len(times),
+    }
+
+
 def _precision(
     truth: Dataset,
     results: tuple[list[Any], list[Any]],
@@ -185,7 +243,11 @@ def _precision(
         reference, found = (score(truth, one, ids, categories).numbers for one in results)
         if reference["AP"] != UNDEFINED:
             return (reference["AP"], found["AP"]), (reference["AP50"], found["AP50"])
-    raise UsageError(
+    raise _says_nothing(truth)
+
+
+def _says_nothing(truth: Dataset) -> UsageError:
+    return UsageError(
         f"{truth.path}: has no object in the images that judge, so they have no average precision; "
         "give images that it names, with objects in them (--check)"
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
+from os import PathLike, fspath
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -19,7 +20,7 @@ from ..runtime import session
 from ..vision.images import Image
 from .agreement import NOTHING
 from .dataset import Dataset
-from .fidelity import Fidelity, Reference, measure
+from .fidelity import PAIRS, Fidelity, Reference, check_truth, measure
 
 HELD_BACK: Final = 5
 """Of so many calibration images, one is kept for the check."""
@@ -53,7 +54,10 @@ class Bar:
         if found.ap is not None:
             reference, ap = found.ap
             if reference == 0:
-                return ["AP of fp32 is 0 on the images that judge, so they say nothing of int8"]
+                return [
+                    "AP of fp32 is 0 on the images that judge, so they say nothing of int8; give "
+                    "images whose objects it finds (--check)"
+                ]
             if ap < self.ap * reference:
                 return [f"AP {ap:.4f} is under {100 * self.ap:g} % of fp32's {reference:.4f}"]
         elif found.agreement.share < self.agreement:
@@ -65,11 +69,13 @@ class Bar:
 
     def failures(self, found: Fidelity) -> list[str]:
         """Why an artifact should not be used here, in words; nothing if it may."""
-        if found.speed < 1:
+        low, high = found.spread
+        if low < 1:  # a median over 1 is noise where a quarter of the pairs was faster
             return self.missed(found)
         return [
             *self.missed(found),
-            f"int8 takes {found.speed:.2f} of the time of float here: no faster",
+            f"int8 takes {found.speed:.2f} of the time of float here ({low:.2f} to {high:.2f} in "
+            f"{found.pairs} pairs of runs): no faster",
         ]
 
 
@@ -106,17 +112,30 @@ class Judge:
         for each artifact; none: only the time is measured, on noise. ``truth`` annotates them.
 
         Raises:
-            UsageError: annotations without images.
+            UsageError: annotations without images, or with no object in images so called, or of
+                other categories than the model's.
         """
-        if truth is not None and not images:
-            raise UsageError(f"{truth.path}: annotates no image to judge on; give some (--check)")
+        if truth is not None:
+            if not images:
+                raise UsageError(
+                    f"{truth.path}: annotates no image to judge on; give some (--check)"
+                )
+            names = _names(images)
+            if names is not None:
+                check_truth(truth, model.contract, names)
         self.model, self.images, self.truth = model, images, truth
         self.engine, self.threads = engine, threads
         self._sessions = ExitStack()
 
+    @property
+    def float_precision(self) -> str:
+        """Of the float whose time int8's is compared with: fp32, or bf16 where that is faster.
+        Accuracy is always compared with fp32's."""
+        return session.float_precision(self.engine)
+
     @cached_property
     def _reference(self) -> Reference:
-        rival = session.float_precision(self.engine)
+        rival = self.float_precision
         fp32 = self._sessions.enter_context(self._open(self.model, "fp32"))
         if rival == "fp32":
             return Reference(self.model, fp32)
@@ -147,6 +166,15 @@ class Judge:
             raise CalibrationError("all images of the check were refused; give others (--check)")
         return found
 
+    def timed(
+        self, made: bytes, found: Fidelity, on_pair: Callable[[], None] = lambda: None
+    ) -> Fidelity:
+        """``found`` with times of the artifact and of float in turn, on the first image that can
+        be read, or on noise without any."""
+        image = next(readable(self.images), None) or _noise()
+        with self._open(made, "int8") as candidate:
+            return self._reference.beside(candidate, image, found, on_pair)
+
     def costs(self, ranges: Ranges, on_layer: Callable[[], None] = lambda: None) -> list[LayerCost]:
         """Every layer's cost on the first image that can be read, or on noise without any."""
         image = next(readable(self.images), None) or _noise()
@@ -163,6 +191,7 @@ class Judge:
         keep_float: Collection[str] = (),
         for_sale: Sequence[LayerCost] = (),
         on_image: Callable[[ImageError | None], None] = lambda _: None,
+        on_pair: Callable[[], None] = lambda: None,
     ) -> Verdict:
         """The int8 artifact of calibrated ranges, judged.
 
@@ -174,6 +203,8 @@ class Judge:
             for_sale: what :meth:`costs` found, the noisiest first: while accuracy is under the
                 bar, one, two, four, … of these stay float too, half of them at most.
             on_image: as for :func:`~.fidelity.measure`; each artifact runs over all images.
+            on_pair: called after each of ``PAIRS`` pairs of runs that time the artifact anew,
+                where float did not run beside it, or over few images.
         """
         source = self.model.source
         kept = asked = named_layers(source, keep_float)
@@ -187,6 +218,8 @@ class Judge:
                 break
             bought = more
             kept = sorted({*asked, *(cost.layer for cost in for_sale[:bought])})
+        if bought or runs[-1].pairs < PAIRS:
+            runs[-1] = self.timed(made, runs[-1], on_pair)
         return Verdict(made, tuple(kept), tuple(runs), tuple(bar.failures(runs[-1])))
 
     def close(self) -> None:
@@ -203,6 +236,19 @@ class Judge:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _names(images: Sequence[Any]) -> list[str] | None:
+    """What the images are called; None if that is not known of all before they are read."""
+    found = []
+    for one in images:
+        if isinstance(one, Image):
+            found.append(one.name)
+        elif isinstance(one, str | PathLike):
+            found.append(fspath(one))
+        elif not isinstance(one, ImageError):
+            return None
+    return found
 
 
 def _noise() -> Image:
