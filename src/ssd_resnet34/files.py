@@ -1,13 +1,14 @@
-"""A file that appears complete or not at all."""
+"""Files that appear complete or not at all, and files to read that are files."""
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, BinaryIO, Final
 
 from .errors import OutputError, SSDResNet34Error, UsageError
 
@@ -90,6 +91,26 @@ def check_target(path: str | PathLike[str]) -> None:
         raise UsageError(f"{name!r}: cannot be written (no such folder); {_FOLDER_MEND}")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{name!r}: cannot be written (no permission); {_FOLDER_MEND}")
+
+
+def open_regular(file: str | PathLike[str]) -> BinaryIO:
+    """The bytes of a regular file. A pipe or device, which might be waited for without end, is not
+    opened, as images are not.
+
+    Raises:
+        OSError: missing, a folder, a pipe or device, or no permission.
+        ValueError: a NUL in the name.
+    """
+    # Without O_NONBLOCK, opening a pipe would wait for its writer.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(file, flags)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise OSError(errno.EINVAL, "a pipe or device, not a file")
 
 
 def _place(name: str) -> tuple[Path, int | None]:

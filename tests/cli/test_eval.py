@@ -1,6 +1,7 @@
 """``ssd-resnet34 eval`` as its users call it."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,19 @@ def test_bad_annotations_end_in_bad_usage(
     result = evaluate()
     assert (result.code, result.out) == (2, "")
     assert message in result.err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("piped", ["annotations", "predictions"])
+def test_a_pipe_is_refused_instead_of_waited_for(
+    run: Run, annotations: Path, tmp_path: Path, piped: str
+) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    given = (pipe, tmp_path) if piped == "annotations" else (annotations, "--predictions", pipe)
+    result = run("eval", *given)
+    assert result.code == 2
+    assert "pipe.json: cannot be read (a pipe or device, not a file)" in result.err
 
 
 def test_other_categories_than_the_models_are_refused(

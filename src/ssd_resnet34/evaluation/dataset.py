@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Final, TypeGuard
 
 from ..contract import Contract
 from ..errors import UsageError
+from ..files import open_regular
 
 _MEND: Final = "give a COCO JSON file with images, annotations and categories"
 
@@ -170,7 +171,8 @@ def scored_categories(dataset: Dataset, contract: Contract) -> tuple[tuple[int, 
 
 def _document(name: str) -> Mapping[str, Any]:
     try:
-        document = json.loads(_OUTLINES.sub(b'"_":0', Path(name).read_bytes()))
+        with open_regular(name) as file:
+            document = json.loads(_OUTLINES.sub(b'"_":0', file.read()))
     except OSError as error:
         raise UsageError(f"{name}: cannot be read ({error.strerror or error}); {_MEND}") from error
     except (ValueError, RecursionError) as error:  # ValueError: also a NUL in the name

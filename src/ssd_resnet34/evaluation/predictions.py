@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from ..errors import UsageError
+from ..files import open_regular
 from ..vision.detections import Detections
 from . import accuracy_log
 from .accuracy_log import Numbering
@@ -92,7 +93,8 @@ def read(
 def _parsed(name: str) -> Any:
     """A document, or a list of ("line 3", entry) or ("entry 3", entry)."""
     try:
-        text = Path(name).read_bytes().decode()
+        with open_regular(name) as file:
+            text = file.read().decode()
     except OSError as error:
         raise UsageError(f"{name}: cannot be read ({error.strerror or error}); {_FORMS}") from error
     except ValueError as error:  # not UTF-8; a NUL in the name

@@ -18,10 +18,10 @@ import numpy as np
 from ...contract import Category, Contract
 from ...errors import ImageError, UsageError
 from ...evaluation.dataset import some
+from ...files import open_regular
 from ...vision.images import EXTENSIONS
 from .assembling import PYTHON, Found, Names, Unknown, assembled, contract_of, indices_of
 from .example import DataSet
-from .opening import open_regular
 from .sizes import MAX_SIDE, displayed_size
 
 MAX_BYTES: Final = 4 << 20

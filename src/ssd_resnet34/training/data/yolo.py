@@ -18,9 +18,9 @@ import yaml
 from ...contract import Category, Contract
 from ...errors import ImageError, UsageError
 from ...evaluation.dataset import is_id, some
+from ...files import open_regular
 from .assembling import PYTHON, Found, Names, Unknown, assembled, contract_of, indices_of
 from .example import DataSet
-from .opening import open_regular
 from .sizes import displayed_size, images_in
 
 MAX_BYTES: Final = 4 << 20
