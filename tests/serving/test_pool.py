@@ -267,6 +267,25 @@ def test_workers_that_end_one_after_the_other_end_the_pool() -> None:
     play(scenario, ready=False, restarts=2)
 
 
+@pytest.mark.parametrize("error", [OSError(11, "no process"), RuntimeError("no thread")])
+def test_a_worker_that_cannot_be_started_is_tried_again_and_told(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: Scripted) -> None:
+        self.ended = True
+        raise error
+
+    monkeypatch.setattr(Scripted, "start", start)
+
+    async def scenario(pool: Pool, processes: list[Scripted]) -> None:
+        async with asyncio.timeout(5):
+            with pytest.raises(ServerError, match=r"2 workers .* cannot be started: no"):
+                await pool.failed
+        assert len(processes) == 2
+
+    play(scenario, ready=False, restarts=1)
+
+
 def test_an_error_at_the_start_ends_the_pool_with_that_error() -> None:
     async def scenario(pool: Pool, processes: list[Scripted]) -> None:
         processes[0].report(CannotStart("WrongHash", ("not the bytes", "at all")))

@@ -232,8 +232,9 @@ class Pool:
         )
         try:
             await asyncio.to_thread(process.start)
-        except OSError as error:  # too many processes, no memory
-            self._on_end(seat, f"it cannot be started: {error.strerror or error}")
+        except (OSError, RuntimeError) as error:  # too many processes or threads, no memory
+            reason = getattr(error, "strerror", None) or error
+            self._on_end(seat, f"it cannot be started: {reason}")
 
     def _on_report(self, seat: _Seat, report: Report) -> None:
         match report:

@@ -1,7 +1,8 @@
 """The worker process: one detector, and the tasks that the server sends through a pipe.
 
-It ignores the signals that stop a server: the server ends it through the pipe. What is not an
-error of this package ends the process, since nobody knows what state it would be left in.
+It ignores the signals that stop a server: the server ends it through the pipe, or kills it while it
+still loads. What is not an error of this package ends the process, since nobody knows what state it
+would be left in.
 """
 
 import gc
