@@ -226,6 +226,25 @@ def test_an_option_that_means_nothing_is_refused(query: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "code"), [("jpeg", "corrupt_image"), ("png", "unsupported_image")]
+)
+def test_an_image_that_curl_took_the_line_ends_off_is_refused_with_a_hint(
+    kind: str, code: str
+) -> None:
+    file = BytesIO()
+    pixels = np.random.default_rng(7).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(file, kind)
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert post("/detect", content=file.getvalue(), headers=form).status_code == 200  # as it came
+    without = file.getvalue().translate(None, b"\r\n\0")  # what `curl -d @FILE` sends
+    for headers, hinted in ((form, True), ({}, False)):
+        answer = post("/detect", content=without, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (CODES[code].status, code)
+        assert ("curl -d? " in answer.json()["error"]) is hinted
+        assert ("--data-binary @FILE" in answer.json()["error"]) is hinted
+
+
+@pytest.mark.parametrize(
     ("header", "media"),
     [
         ("*/*", "application/json"),

@@ -1,24 +1,33 @@
 """``POST /detect``: one image in; the common JSON or the drawn picture out."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..errors import CorruptImage, ImageError, UnsupportedImage
 from . import options, work
 from .answers import timing
 from .bodies import Reader
 from .limits import ServerLimits
 from .metrics import Metrics
 from .pool import Pool
-from .refusals import Refused, bad_request
+from .refusals import Refused, bad_request, of_error
 from .tasks import THE_IMAGE, Detect
 
 MEDIA: Final[dict[str, Literal["json", "png"]]] = {
     "application/json": "json",
     "image/png": "png",
 }
+
+CURLS_OWN: Final = "application/x-www-form-urlencoded"
+"""The type that curl gives to a body, unless it is told another."""
+
+DAMAGED: Final = (CorruptImage.code, UnsupportedImage.code)
+"""What becomes of an image without its line ends: a PNG is no longer known as one."""
 
 
 class DetectRoute:
@@ -38,13 +47,30 @@ class DetectRoute:
             )
         selection = options.read(query, facts.contract)
         with self._pool.place() as place:
-            async with self._reader.upload(request) as (data, name):
+            async with self._reader.upload(request) as (data, name), _hinting(request):
                 began = time.perf_counter()
                 await work.look(data, name or THE_IMAGE, self._limits.images)
                 task = Detect(data, name, selection, MEDIA[media])
                 done = await work.run(request, self._pool, self._metrics, [task], place, began)
         headers = timing(done, time.perf_counter() - began)
         return Response(done[0].result, 200, headers, media_type=media)
+
+
+@asynccontextmanager
+async def _hinting(request: Request) -> AsyncIterator[None]:
+    """Refuse what is no whole image with a hint, where it may have come by ``curl -d``.
+
+    curl names the same type for ``--data-binary``, so that the type alone is no ground.
+    """
+    try:
+        yield
+    except (ImageError, Refused) as error:
+        refused = of_error(error)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == CURLS_OWN and refused.code.name in DAMAGED:
+            hint = "sent with curl -d? it leaves out line ends: use --data-binary @FILE"
+            raise Refused(refused.code.name, f"{refused}; {hint}") from None
+        raise
 
 
 def accepted(header: str) -> str:
