@@ -24,7 +24,7 @@ $(VENV)/.dev: $(VENV)/.demo
 
 demo: $(VENV)/.demo          ## find and draw the objects of the sample image
 	$(BIN)/ssd-resnet34 detect samples/scene.png --save out
-	@echo "drawn: out/scene.png. For the command by itself: . $(BIN)/activate"
+	@echo "For the command by itself: . $(BIN)/activate"
 
 test: lint                   ## the suite of every change
 	$(BIN)/pytest

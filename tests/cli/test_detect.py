@@ -76,6 +76,53 @@ def test_save_draws_every_picture_under_its_own_name(
     files = [tmp_path / "drawn" / name for name in drawn]
     shapes = [decode(file).pixels.shape for file in files]
     assert shapes == [(48, 80, 3), (48, 64, 3)]
+    assert result.err.splitlines() == [
+        f"drawn: {tmp_path / 'two' / 'a.jpg'} as {files[0]}",
+        f"drawn: 2 pictures in {tmp_path / 'drawn'}/",
+    ]
+
+
+@pytest.mark.parametrize("name", ["out.jpg", "new/out.PNG"])
+def test_save_of_one_picture_takes_a_file(
+    run: Run, picture: Picture, tmp_path: Path, name: str
+) -> None:
+    for _ in range(2):  # the second time it is there
+        result = run("detect", picture(), "--save", tmp_path / name)
+        assert (result.code, result.err) == (0, f"drawn: {tmp_path / name}\n")
+        assert decode(tmp_path / name).pixels.shape == (48, 64, 3)
+    assert run("detect", picture(), "--save", tmp_path / name, "-q").err == ""
+
+
+def test_save_takes_a_folder_that_is_called_like_a_picture(
+    run: Run, picture: Picture, tmp_path: Path
+) -> None:
+    (tmp_path / "out.jpg").mkdir()
+    assert run("detect", picture(), "--save", tmp_path / "out.jpg").code == 0
+    assert (tmp_path / "out.jpg" / "a.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "name", "mend"),
+    [
+        (["a.jpg", "b.jpg"], "out.jpg", "several may be drawn; name a folder"),
+        (["."], "out.jpg", "several may be drawn; name a folder"),
+        (["*.jpg"], "out.jpg", "several may be drawn; name a folder"),
+        (["a.jpg"], "a.jpg", "would replace a.jpg"),
+        (["a.jpg"], "out.gif", "use one of .png, .jpg, .jpeg, .webp, or name a folder"),
+        (["a.jpg"], "out.mp4", "use one of .png, .jpg, .jpeg, .webp, or name a folder"),
+    ],
+)
+def test_save_refuses_a_file_that_cannot_be_the_drawing(
+    run: Run, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    inputs: list[str], name: str, mend: str,
+) -> None:  # fmt: skip
+    picture("a.jpg")
+    picture("b.jpg")
+    monkeypatch.chdir(tmp_path)
+    result = run("detect", *inputs, "--save", name)
+    assert result.code == 2
+    assert mend in result.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "b.jpg"]
 
 
 def test_a_refused_file_is_one_line_and_the_rest_is_done(

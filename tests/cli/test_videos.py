@@ -48,6 +48,15 @@ def test_a_table_names_the_time_and_the_drawn_video_is_saved(
     assert video.rate == 2.0
     assert len(frames) == 2
     assert frames[0].image.pixels.std() > 5  # boxes on what was grey
+    assert result.err == f"drawn: {tmp_path / 'drawn' / 'clip.mp4'}\n"
+
+
+def test_the_drawn_video_may_have_a_name_of_its_own(run: Run, clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "out.avi"
+    result = run("detect", clip, "--every", "5", "--save", path)
+    assert (result.code, result.err) == (0, f"drawn: {path}\n")
+    with Video(str(path)) as video:
+        assert len(list(video)) == 2
 
 
 def test_the_latest_frames_of_a_file_are_taken_at_its_own_pace(run: Run, clip: Path) -> None:
@@ -86,6 +95,9 @@ def test_a_truncated_file_ends_well_and_one_without_an_index_is_refused(
         (["a.jpg", "--reconnect", "2"], "--reconnect is for videos"),
         (["clip.mp4", "--every", "0"], "--every"),
         (["clip.mp4", "--save", "."], "would replace"),
+        (["clip.mp4", "--save", "clip.mp4"], "would replace"),
+        (["clip.mp4", "--save", "out.jpg"], "use one of .mp4,"),
+        (["clip.mp4", "clip.mp4", "--save", "out.mp4"], "name a folder"),
     ],
 )
 def test_what_does_not_go_together_is_bad_usage(

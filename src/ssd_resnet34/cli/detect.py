@@ -1,6 +1,5 @@
 """``ssd-resnet34 detect``: images or videos in; a table, JSON, CSV, COCO or drawings out."""
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -14,10 +13,12 @@ import typer
 from .. import detector as detectors
 from ..detector import Detector
 from ..errors import ImageError, UnreadableFile, UsageError
+from ..video.writing import CODECS
 from ..vision.detections import Detections
 from ..vision.images import Image, Limits
-from ..vision.writers import Writer, open_writer, save
+from ..vision.writers import IMAGE_EXTENSIONS, Writer, open_writer
 from . import videos
+from .drawn import Drawings, target_of
 from .embedded_note import note_embedded, note_untaught
 from .inputs import expand, read
 from .terminal import complain, progress, show_objects
@@ -82,7 +83,10 @@ def detect(
     as_csv: Annotated[bool, typer.Option("--csv", help="One detection a row.")] = False,
     as_coco: Annotated[bool, typer.Option("--coco", help="One COCO document.")] = False,
     save_to: Annotated[
-        Path | None, typer.Option("--save", metavar="DIR", help="Write what is drawn there.")
+        Path | None,
+        typer.Option(
+            "--save", metavar="DIR", help="Write what is drawn there; of one input, FILE."
+        ),
     ] = None,
     classes: Annotated[
         str | None, typer.Option("--classes", help="Only these, by name: car,bus.")
@@ -129,8 +133,11 @@ def detect(
     wanted = [name.strip() for name in classes.split(",") if name.strip()] if classes else None
     if classes is not None and not wanted:
         raise UsageError("--classes is empty; name at least one class, like --classes car,bus")
-    if save_to is not None:
-        _make_folder(save_to)
+    target = None
+    if save_to is not None and watching is not None:
+        target = target_of(save_to, watching.sources, tuple(CODECS))
+    elif save_to is not None:
+        target = target_of(save_to, images, IMAGE_EXTENSIONS)
     refused = 0
     with ExitStack() as stack:
         detector = stack.enter_context(
@@ -152,12 +159,13 @@ def detect(
         if verbose:
             print(detector.session.summary(), file=sys.stderr)
         if watching is not None:
-            refused = videos.run(detector, watching, as_json, save_to, threshold, quiet)
+            refused = videos.run(detector, watching, as_json, target, threshold, quiet)
             raise typer.Exit(SOME_REFUSED if refused else 0)
         out = _Output(form, stack)
-        names = _Names(save_to)
+        drawings = Drawings(target, threshold, quiet=quiet) if target is not None else None
+        left_out = target.path if target is not None and not target.is_file else None
         ticker = stack.enter_context(progress("detect", None, quiet=quiet))
-        for item in _results(detector, expand(images, save_to), limits, verbose):
+        for item in _results(detector, expand(images, left_out), limits, verbose):
             ticker.advance()
             if isinstance(item, ImageError):
                 refused += 1
@@ -165,8 +173,10 @@ def detect(
                 continue
             image, found = item
             out.write(found)
-            if save_to is not None:
-                save(names.next(found.image), found, source=image, score_threshold=threshold)
+            if drawings is not None:
+                drawings.save(found, image)
+        if drawings is not None:
+            drawings.tell()
     if refused:
         raise typer.Exit(SOME_REFUSED)
 
@@ -204,15 +214,6 @@ def _form(as_json: bool, as_csv: bool, as_coco: bool) -> str | None:
     return chosen[0] if chosen else None
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"--save {folder}: cannot be made ({error.strerror}); name a folder you may write to"
-        ) from error
-
-
 class _Output:
     """Results on stdout: a table of text, or one of the writers."""
 
@@ -226,27 +227,3 @@ class _Output:
             self.writer.write(found)
             return
         show_objects(found, found.image)
-
-
-class _Names:
-    """File names for drawn pictures: the image's own, numbered where folders share a name."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
-        # Names, not images: 10,000 of them are about a megabyte. Lower case, since some disks
-        # take A.jpg and a.jpg for one file.
-        self.used: dict[str, int] = {}
-
-    def next(self, image: str) -> Path:
-        assert self.folder is not None
-        stem, extension = os.path.splitext(os.path.basename(image))
-        extension = extension.lower() if extension.lower() in (".jpg", ".jpeg", ".webp") else ".png"
-        name = first = f"{stem}{extension}"
-        while name.lower() in self.used:
-            self.used[first.lower()] += 1
-            name = f"{stem}-{self.used[first.lower()]}{extension}"
-        self.used[name.lower()] = 1
-        path = self.folder / name
-        if path.exists() and os.path.exists(image) and path.samefile(image):
-            raise UsageError(f"--save {self.folder}: would replace {image}; name another folder")
-        return path

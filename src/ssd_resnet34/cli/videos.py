@@ -20,6 +20,7 @@ from ..video.capture import RECONNECT, Frame, Video, is_video, shown
 from ..video.latest import Latest
 from ..video.writing import CODECS, VideoFile
 from ..vision.detections import Detections
+from .drawn import Target, refuse_to_replace
 from .terminal import complain, progress, show_objects
 
 _FASTEST = 30.0
@@ -81,7 +82,7 @@ def run(
     detector: Detector,
     watching: Watching,
     as_json: bool,
-    save_to: Path | None,
+    target: Target | None,
     threshold: float,
     quiet: bool,
 ) -> int:
@@ -89,7 +90,7 @@ def run(
     refused = 0
     for source in watching.sources:
         try:
-            _one(detector, source, watching, as_json, save_to, threshold, quiet)
+            _one(detector, source, watching, as_json, target, threshold, quiet)
         except ImageError as error:
             refused += 1
             complain(f"{error} [{error.code}]", "refused")
@@ -101,7 +102,7 @@ def _one(
     source: str,
     watching: Watching,
     as_json: bool,
-    save_to: Path | None,
+    target: Target | None,
     threshold: float,
     quiet: bool,
 ) -> None:
@@ -121,9 +122,10 @@ def _one(
             )
         )
         drawn = None
-        if save_to is not None:
+        frames = 0
+        if target is not None:
             rate = min(_FASTEST, video.rate / watching.every)
-            drawn = stack.enter_context(VideoFile(_place(save_to, shown(source)), rate))
+            drawn = stack.enter_context(VideoFile(_place(target, shown(source)), rate))
         total = -(-video.frames // watching.every) or None
         ticker = stack.enter_context(progress("detect", total, quiet=quiet))
         newest = None
@@ -136,6 +138,7 @@ def _one(
         try:
             for frame, detections in found:
                 ticker.advance()
+                frames += 1
                 _show(frame, detections, as_json, video.live)
                 if drawn is not None:
                     picture = detections.draw(frame.image, score_threshold=threshold)
@@ -146,6 +149,8 @@ def _one(
             note(f"{video.name}: stopped")  # the only end that a camera has
         except ImageError as error:
             failure = error  # what was found so far is kept
+    if drawn is not None and frames and not quiet:
+        complain(str(drawn.path), "drawn")
     if newest is not None and newest.dropped:
         note(f"{video.name}: {newest.dropped:,} frames were passed over for newer ones")
     if failure is not None:
@@ -169,12 +174,13 @@ def _show(frame: Frame, found: Detections, as_json: bool, live: bool) -> None:
     show_objects(found, f"{found.image}  {frame.seconds:.3f} s  frame {frame.number}")
 
 
-def _place(folder: Path, source: str) -> Path:
+def _place(target: Target, source: str) -> Path:
     """The drawn video of a source: its own name, or one made of its address."""
+    if target.is_file:
+        return target.path
     name = os.path.basename(source) if os.path.exists(source) else source
     name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "video"
     stem, extension = os.path.splitext(name)
-    path = folder / (name if extension.lower() in CODECS else f"{stem}{extension}.mp4")
-    if path.exists() and os.path.exists(source) and path.samefile(source):
-        raise UsageError(f"--save {folder}: would replace {source}; name another folder")
+    path = target.path / (name if extension.lower() in CODECS else f"{stem}{extension}.mp4")
+    refuse_to_replace(path, source, target.path)
     return path

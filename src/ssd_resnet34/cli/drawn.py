@@ -1,0 +1,129 @@
+"""Where ``detect --save`` puts what it draws: a folder, or the one file that it names."""
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..errors import UsageError
+from ..files import check_target
+from ..video import capture
+from ..vision.detections import Detections
+from ..vision.images import EXTENSIONS, Image
+from ..vision.writers import IMAGE_EXTENSIONS, save
+from .inputs import STDIN
+from .terminal import complain
+
+_FILES: Final = EXTENSIONS | capture.EXTENSIONS
+"""What names a picture or a video, of any form; a folder has none of these."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What ``--save`` names."""
+
+    path: Path
+    is_file: bool
+
+
+def target_of(path: Path, inputs: Sequence[str], forms: Sequence[str]) -> Target:
+    """The file of the one input, where ``path`` has the extension of a picture or video and is no
+    folder; else a folder. Folders that are missing are made.
+
+    Args:
+        path: of the option.
+        inputs: of the command line.
+        forms: extensions that can be written.
+
+    Raises:
+        UsageError: it cannot be made, is the input, is of another form, or several inputs are to
+            be one file.
+    """
+    extension = path.suffix.lower()
+    if path.is_dir() or extension not in _FILES:
+        _make_folder(path, path)
+        return Target(path, is_file=False)
+    if extension not in forms:
+        raise UsageError(
+            f"--save {path}: cannot be a {extension}; use one of {', '.join(forms)}, or name a "
+            "folder"
+        )
+    if len(inputs) != 1 or _may_be_several(inputs[0]):
+        raise UsageError(f"--save {path}: is one file, and several may be drawn; name a folder")
+    _make_folder(path.parent, path)
+    check_target(path)
+    refuse_to_replace(path, inputs[0], path)
+    return Target(path, is_file=True)
+
+
+def refuse_to_replace(target: Path, source: str, named: Path) -> None:
+    """Do not draw over what is drawn; ``named`` is what the option says.
+
+    Raises:
+        UsageError: ``target`` is the file ``source``.
+    """
+    if target.exists() and os.path.exists(source) and target.samefile(source):
+        raise UsageError(f"--save {named}: would replace {source}; name another folder")
+
+
+class Drawings:
+    """Writes drawn pictures, and says where they are unless ``quiet``."""
+
+    def __init__(self, target: Target, threshold: float, *, quiet: bool) -> None:
+        self._target, self._threshold, self._quiet = target, threshold, quiet
+        self._written = 0
+        self._last = target.path
+        # Names, not images: 10,000 of them are about a megabyte. Lower case, since some disks
+        # take A.jpg and a.jpg for one file.
+        self._used: dict[str, int] = {}
+
+    def save(self, found: Detections, image: Image) -> None:
+        """Draw ``found`` on its image, under the image's own name where a folder was named.
+
+        Raises:
+            UsageError: it would replace the image, or cannot be written.
+            OutputError: a full disk.
+        """
+        path = self._target.path if self._target.is_file else self._next(found.image)
+        save(path, found, source=image, score_threshold=self._threshold)
+        self._written += 1
+        self._last = path
+
+    def tell(self) -> None:
+        """Say where the pictures are."""
+        if not self._quiet and self._written:
+            folder = os.path.join(self._target.path, "")
+            one = self._written == 1
+            complain(str(self._last) if one else f"{self._written:,} pictures in {folder}", "drawn")
+
+    def _next(self, image: str) -> Path:
+        """A place for the drawing of ``image``, numbered where folders share a name."""
+        stem, extension = os.path.splitext(os.path.basename(image))
+        extension = extension.lower() if extension.lower() in IMAGE_EXTENSIONS else ".png"
+        name = first = f"{stem}{extension}"
+        while name.lower() in self._used:
+            self._used[first.lower()] += 1
+            name = f"{stem}-{self._used[first.lower()]}{extension}"
+        self._used[name.lower()] = 1
+        path = self._target.path / name
+        refuse_to_replace(path, image, self._target.path)
+        if name != first and not self._quiet:
+            complain(f"{image} as {path}", "drawn")
+        return path
+
+
+def _may_be_several(source: str) -> bool:
+    if source == STDIN:
+        return False
+    return os.path.isdir(source) or (glob.has_magic(source) and not os.path.lexists(source))
+
+
+def _make_folder(folder: Path, named: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--save {named}: cannot be made ({error.strerror}); name a folder you may write to"
+        ) from error
