@@ -140,7 +140,7 @@ def metrics() -> str:
 
     found = []
     for family in text_string_to_metric_families(asyncio.run(text())):
-        if family.name.startswith("process_") or family.name.endswith("_created"):
+        if family.name.startswith("process_"):
             continue
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}

@@ -650,6 +650,7 @@ def test_metrics_count_requests_refusals_and_stages() -> None:
         "process_open_fds",
     ):
         assert line in text
+    assert "_created" not in text
 
 
 def test_a_refusal_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,22 @@ class Metrics:
             self._stages.labels(stage).observe(value)
 
     def text(self) -> bytes:
-        return generate_latest(self._registry)
+        return generate_latest(_WithoutTimes(self._registry))
+
+
+class _WithoutTimes(Collector):
+    """What a registry has, but not ``…_created``, when each series began, as series of their own.
+
+    The library's switch for them is of the whole process, which may have metrics of others.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [one for one in metric.samples if not one.name.endswith("_created")]
+            yield metric
 
 
 class _State(Collector):
