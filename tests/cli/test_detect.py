@@ -296,8 +296,10 @@ def test_classes_that_the_embedded_weights_were_not_taught_are_told_of(
 
 def test_verbose_says_what_runs_and_how_long(run: Run, picture: Picture) -> None:
     result = run("detect", picture(), "-v")
-    assert "Engine: fake" in result.err
-    assert "time: " in result.err
+    model, time = result.err.splitlines()
+    assert model.startswith("model: fake.onnx, fake, fp32 (")
+    assert "), device cpu, threads " in model
+    assert time.startswith("time: ")
 
 
 def test_a_place_that_cannot_be_written_is_bad_usage(

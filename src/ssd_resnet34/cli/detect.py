@@ -157,7 +157,7 @@ def detect(
         if not note_untaught(weights, wanted or (), quiet=quiet):
             note_embedded(context, quiet=quiet)
         if verbose:
-            print(detector.session.summary(), file=sys.stderr)
+            complain(f"{detector.model.name}, {detector.session.setting}", "model")
         if watching is not None:
             refused = videos.run(detector, watching, as_json, target, threshold, quiet)
             raise typer.Exit(SOME_REFUSED if refused else 0)

@@ -248,12 +248,7 @@ class Session:
             lines += [heading, "{"]
             lines += [f"    {n}: {desc}" for n, desc in enumerate(descs)]
             lines += ["}"]
-        lines.append(
-            f"Engine: {self.engine}, {self.precision} ({self.reason}), device {self.device}, "
-            f"{tuning.text(Tuning(self.threads, self.streams, self.batch))}"
-            f"{' (measured)' if self.tuned else ''}"
-        )
-        return "\n".join(lines)
+        return "\n".join([*lines, f"Engine: {self.setting}"])
 
     def print_summary(self) -> None:
         """Print :meth:`summary` on stdout."""
@@ -305,6 +300,15 @@ class Session:
     def reason(self) -> str:
         """Why this precision."""
         return self._reason
+
+    @property
+    def setting(self) -> str:
+        """What runs, in a line: engine, precision and why, device, threads, streams, batch."""
+        return (
+            f"{self.engine}, {self.precision} ({self.reason}), device {self.device}, "
+            f"{tuning.text(Tuning(self.threads, self.streams, self.batch))}"
+            f"{' (measured)' if self.tuned else ''}"
+        )
 
     @property
     def device(self) -> str:
