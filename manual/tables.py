@@ -233,6 +233,15 @@ def variables() -> str:
             (f"`{CACHE_VARIABLE}`", "folder for fetched weights, compiled artifacts, journals"),
             (f"`{OFFLINE_VARIABLE}`", "`1`: never download"),
             (f"`{TOKEN}`", "bearer token of the server"),
+            (
+                "`SSD_RESNET34_FURIOSA_WEIGHTS`",
+                "of the [vendor's names](migration.md): a record or file instead of the embedded "
+                "weights",
+            ),
+            (
+                "`SSD_RESNET34_FURIOSA_RELEASE`",
+                "of the same: `0.8`, `0.9` or `0.10`, the release that is followed",
+            ),
         ),
     )
 

@@ -16,12 +16,15 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from manual.pages import DOCS
 from PIL import Image
 
+import ssd_resnet34
 from command import Result
 from compat.conftest import SOURCE
 from fake_engine import FakeEngine
 from fake_network import DETECTIONS, fake_onnx
+from furiosa import _settings
 from furiosa.models import _bench, _serve
 from furiosa.models.command import main
 from furiosa.models.vision import SSDResNet34
@@ -46,6 +49,31 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
         return Result(code, out, err)
 
     return call
+
+
+@pytest.mark.parametrize("arguments", [(), ("bench",), ("serve",)])
+def test_help_names_the_way_to_other_weights(arguments: tuple[str, ...], run: Run) -> None:
+    found = run(*arguments, "--help")
+    assert found.code == 0
+    assert f"{_settings.WEIGHTS}=mlcommons" in found.out
+    assert (_settings.RELEASE in found.out) is (not arguments)
+    assert all(len(line) <= 80 for line in found.out.splitlines())
+
+
+def test_the_limits_page_has_both_variables() -> None:
+    page = (DOCS / "limits.md").read_text("utf-8")
+    assert f"| `{_settings.WEIGHTS}` |" in page
+    assert f"| `{_settings.RELEASE}` |" in page
+
+
+def test_version_is_the_release_that_is_followed_and_our_own(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = run("--version")
+    wanted = f"{_settings.LATEST['0.10']}+ssd.resnet34 (ssd-resnet34 {ssd_resnet34.__version__})\n"
+    assert found == Result(0, wanted, "")
+    monkeypatch.setenv(_settings.RELEASE, "0.7")
+    assert run("--version").code == 2
 
 
 @pytest.mark.parametrize(

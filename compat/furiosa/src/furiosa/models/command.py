@@ -11,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+import ssd_resnet34
+from furiosa import _settings
 from furiosa.models.errors import FuriosaModelException
 from furiosa.models.types import ModelTaskType, Platform
 from ssd_resnet34.cli.terminal import complain, progress
@@ -32,6 +34,11 @@ _FILTERS: Final = {
 
 _PACKAGES: Final = ("starlette", "uvicorn", "httptools", "multipart", "prometheus_client")
 
+_WEIGHTS_HELP: Final = (
+    f"{_settings.WEIGHTS}=mlcommons, or a file, takes other weights than the embedded ones, "
+    "which know twelve categories of drawn scenes."
+)
+
 app = typer.Typer(
     name="furiosa-models",
     no_args_is_help=True,
@@ -39,7 +46,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     help="The command of the vendor's model zoo, with the one model of ssd-resnet34.",
-    epilog="Exit codes: 0 done, 1 failed, 2 bad usage, 3 done with some inputs refused.",
+    epilog=f"""{_WEIGHTS_HELP}
+
+{_settings.RELEASE}=0.8 or 0.9 follows that release, and not 0.10.
+
+Exit codes: 0 done, 1 failed, 2 bad usage, 3 done with some inputs refused.""",
 )
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="ssd-resnet34, in any spelling.")]
@@ -59,6 +70,22 @@ Devices = Annotated[
         "--devices", metavar="SPEC", help="warboy(2)*1, npu:0:0-1, …: counted as replicas."
     ),
 ]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"{_settings.version()} (ssd-resnet34 {ssd_resnet34.__version__})")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Options before the command; --version ends in its callback."""
 
 
 @app.command("list", epilog="Example: furiosa-models list detection")
@@ -111,11 +138,13 @@ def desc(model: Model) -> None:
 
 @app.command(
     "bench",
-    epilog="""Examples:
+    epilog=f"""Examples:
 
 furiosa-models bench ssd-resnet34 photos/
 
 furiosa-models bench ssd-resnet34 cat.jpg --postprocess python -v
+
+{_WEIGHTS_HELP}
 
 ssd-resnet34 bench measures more: stages, engines, ratios.""",
 )
@@ -164,13 +193,15 @@ def bench(
 
 @app.command(
     "serve",
-    epilog="""Examples:
+    epilog=f"""Examples:
 
 furiosa-models serve ssd-resnet34
 
 furiosa-models serve ssd-resnet34 --host 0.0.0.0 --open
 
 curl -F image=@street.jpg http://127.0.0.1:8000/infer
+
+{_WEIGHTS_HELP}
 
 ssd-resnet34 serve has more options.""",
 )
@@ -188,7 +219,6 @@ def serve(
 
     With SSD_RESNET34_TOKEN set, requests need it as their bearer token.
     """
-    from furiosa._settings import weights
     from furiosa.runtime import _devices
     from ssd_resnet34.runtime import cpu
 
@@ -216,7 +246,7 @@ def serve(
     if placed.replicas > 1:
         threads = max(1, cpu.available_threads() // placed.replicas)
     settings = Settings(
-        WorkerConfig(weights(), "auto", placed.device, "auto", threads, Limits()),
+        WorkerConfig(_settings.weights(), "auto", placed.device, "auto", threads, Limits()),
         host,
         port,
         placed.replicas,
