@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from command import Run
+from ssd_resnet34.contract import COCO
 from ssd_resnet34.vision.images import decode
 
 Picture = Callable[..., Path]
@@ -56,6 +57,15 @@ def test_csv_and_coco_hold_the_same_objects(run: Run, picture: Picture) -> None:
     document = json.loads(run("detect", path, "--coco").out)
     assert sorted(a["category_id"] for a in document["annotations"]) == [1, 3, 18]
     assert document["images"][0]["file_name"] == str(path)
+
+
+def test_coco_has_all_categories_of_the_contract_whatever_was_found(
+    run: Run, picture: Picture
+) -> None:
+    categories = [{"id": one.category_id, "name": one.label} for one in COCO.categories]
+    for options in ([], ["-t", "1"], ["--classes", "car"]):
+        document = json.loads(run("detect", picture(), "--coco", *options).out)
+        assert document["categories"] == categories
 
 
 def test_two_forms_at_once_are_bad_usage(run: Run, picture: Picture) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from .. import detector as detectors
+from ..contract import Category
 from ..detector import Detector
 from ..errors import ImageError, UnreadableFile, UsageError
 from ..video.writing import CODECS
@@ -161,7 +162,7 @@ def detect(
         if watching is not None:
             refused = videos.run(detector, watching, as_json, target, threshold, quiet)
             raise typer.Exit(SOME_REFUSED if refused else 0)
-        out = _Output(form, stack)
+        out = _Output(form, detector.session.contract.categories, stack)
         drawings = Drawings(target, threshold, quiet=quiet) if target is not None else None
         left_out = target.path if target is not None and not target.is_file else None
         ticker = stack.enter_context(progress("detect", None, quiet=quiet))
@@ -217,10 +218,12 @@ def _form(as_json: bool, as_csv: bool, as_coco: bool) -> str | None:
 class _Output:
     """Results on stdout: a table of text, or one of the writers."""
 
-    def __init__(self, form: str | None, stack: ExitStack) -> None:
+    def __init__(self, form: str | None, categories: Sequence[Category], stack: ExitStack) -> None:
         self.writer: Writer | None = None
         if form is not None:
-            self.writer = stack.enter_context(open_writer(sys.stdout.buffer, form))
+            self.writer = stack.enter_context(
+                open_writer(sys.stdout.buffer, form, categories=categories)
+            )
 
     def write(self, found: Detections) -> None:
         if self.writer is not None:

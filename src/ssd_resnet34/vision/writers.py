@@ -27,6 +27,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,7 @@ from typing import IO, Any, Final, Protocol, Self
 import numpy as np
 
 from .. import files
+from ..contract import Category
 from ..errors import UsageError
 from ..files import replacing, told
 from .annotations import printable_utf8, voc, yolo
@@ -105,7 +107,12 @@ def save(
     files.write(path, data)
 
 
-def open_writer(place: str | PathLike[str] | IO[bytes], extension: str | None = None) -> "Writer":
+def open_writer(
+    place: str | PathLike[str] | IO[bytes],
+    extension: str | None = None,
+    *,
+    categories: Iterable[Category] = (),
+) -> "Writer":
     """A writer for the detections of many images, in memory that does not grow with them.
 
     ::
@@ -117,7 +124,9 @@ def open_writer(place: str | PathLike[str] | IO[bytes], extension: str | None = 
     A file appears at :meth:`Writer.close`; leaving the ``with`` by an exception leaves nothing.
     ``place`` may be an open binary stream, such as ``sys.stdout.buffer``: it is flushed after
     each image, not closed, and its own errors (``BrokenPipeError``) pass through. ``extension``
-    chooses the form where the name does not.
+    chooses the form where the name does not. ``categories`` are for COCO: those of the model's
+    contract, which its readers expect also where nothing of one was found; without them it has
+    those that were.
 
     Raises:
         UsageError: an extension that is not one of STREAM_EXTENSIONS, or a place that cannot be
@@ -133,7 +142,10 @@ def open_writer(place: str | PathLike[str] | IO[bytes], extension: str | None = 
             f"{name!r}: {extension or 'no extension'} does not hold many images; "
             f"use one of {', '.join(STREAM_EXTENSIONS)}"
         )
-    return Writer(place, name, _STREAMS[extension])
+    form = _STREAMS[extension]
+    if form is _Coco:
+        form = partial(_Coco, categories=tuple(categories))
+    return Writer(place, name, form)
 
 
 def extension_of(path: str | PathLike[str]) -> str:
@@ -296,16 +308,17 @@ class _Csv:
 
 
 class _Coco:
-    """COCO's object with images, annotations (each with its score) and the categories seen.
+    """COCO's object with images, annotations (each with its score) and categories: those that are
+    given and those that are found.
 
     ``annotations`` alone is COCO's list of results. The images wait in a second temporary file,
     because both lists grow at once and only one can be at the end of the first.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], categories: Iterable[Category] = ()) -> None:
         self._file = file
         self._images = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-        self._categories: dict[int, str] = {}
+        self._categories = {one.category_id: one.label for one in categories}
         self._written = 0
         self._found = 0
         self._file.write(b'{"annotations":[')
