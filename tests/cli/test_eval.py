@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 from command import Result, Run
 from fake_network import DETECTIONS, constant_heads, fake_heads
 from small_dataset import document, written
+from ssd_resnet34.cli.eval_inputs import Way
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.evaluation.coco import NAMES
+from ssd_resnet34.evaluation.page import _templates as templates
 from ssd_resnet34.vision.postprocess import postprocess
 from ssd_resnet34.vision.preprocess import ImageContext
 
@@ -76,6 +79,66 @@ def test_the_table_fits_eighty_columns(evaluate: Evaluate, monkeypatch: Any) -> 
     assert "4 images, 9 objects of 3 classes, 12 detections" in result.out
     assert "95 % interval" in result.out
     assert "points wide with 4 images" in result.out
+
+
+def test_one_image_has_no_interval_and_few_have_a_doubtful_one(
+    evaluate: Evaluate, run: Run, annotations: Path, tmp_path: Path, picture: Picture
+) -> None:
+    few = evaluate()
+    assert "an interval of only 4 images says little" in few.out
+    assert "an interval of only 4 images says little" in loaded(evaluate("--json"))["notes"][-1]
+    boxes = [(1, *one) for one in truth_of_the_fake()]
+    alone = written(tmp_path, document(1, boxes, width=64, height=48), "alone.json")
+    saved, page = tmp_path / "alone.jsonl", tmp_path / "alone.html"
+    assert evaluate("--save-predictions", saved).code == 0
+    given = ("eval", alone, "--predictions", saved)
+    result = run(*given, "--report", page)
+    assert result.code == 3  # the file holds further images
+    assert "1 image, 3 objects of 3 classes, 3 detections" in result.out
+    assert "no interval: one image" in result.out
+    assert "% interval" not in result.out
+    assert "no interval: one image" in page.read_text()
+    assert "resampled image sets" not in page.read_text()
+    found = loaded(run(*given, "--json"))
+    assert found["intervals"]["AP"] == found["intervals"]["AP50"] == {"low": None, "high": None}
+    both = run("eval", alone, "--compare", saved, saved)
+    assert "no interval: one image" in both.out
+    assert "chance" not in both.out
+
+
+def test_one_image_is_explained_without_an_interval(
+    run: Run, weights: Path, tmp_path: Path, picture: Picture
+) -> None:
+    picture("images/000001.jpg")
+    boxes = [(1, *one) for one in truth_of_the_fake()]
+    alone = written(tmp_path, document(1, boxes, width=64, height=48))
+    chosen = ["--engine", "fake", "--weights", weights, "--explain"]
+    found = loaded(run("eval", alone, tmp_path / "images", *chosen, "--json"))
+    assert found["explanation"]["as_it_is"]["interval"] is None
+    result = run("eval", alone, tmp_path / "images", *chosen, "--got", "50")
+    assert "as it is, 1 image. One thing" in result.out
+
+
+@pytest.mark.parametrize(
+    ("package", "options"), [("pycocotools.coco", ()), ("jinja2", ("--report", "page.html"))]
+)
+def test_a_missing_extra_is_told_before_the_network_runs(
+    evaluate: Evaluate,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    package: str,
+    options: tuple[str, ...],
+) -> None:
+    def heads(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network was made")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Way, "heads", heads)
+    monkeypatch.setitem(sys.modules, package, None)
+    templates.cache_clear()
+    result = evaluate(*options)
+    assert result.code == 1
+    assert "pip install 'ssd-resnet34[eval]'" in result.err
 
 
 def test_the_mlperf_set_leaves_out_images_without_objects(evaluate: Evaluate) -> None:

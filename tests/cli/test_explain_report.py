@@ -42,7 +42,7 @@ def words(text: str) -> str:
 
 def test_the_largest_change_comes_first_and_what_changes_nothing_last(shown: Show) -> None:
     text = words(shown(scorer_of([DIAGONAL])))
-    assert "AP 1.000 as it is, 1 images. One thing done differently:" in text
+    assert "AP 1.000 as it is, 1 image. One thing done differently:" in text
     assert "IoU without a clamp 0.505 −0.495" in text
     assert text.index("boxes from 0 to 1 0.000") < text.index("IoU without a clamp")
     still = text[text.index("No effect here: ") :]

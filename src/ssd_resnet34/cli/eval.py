@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Annotated, Final, Literal
 import typer
 
 from ..errors import UsageError
+from ..evaluation import coco, page
 from ..evaluation import dataset as datasets
 from ..evaluation.accuracy_log import Numbering
-from ..evaluation.bootstrap import intervals
-from ..evaluation.coco import evaluate
+from ..evaluation.bootstrap import doubts, intervals
 from ..evaluation.collecting import collect, collection_key
 from ..evaluation.explaining import as_fraction, collector_for
 from ..evaluation.journal import Journal
@@ -174,6 +175,9 @@ def eval_(
     for path in (save_predictions, report):
         if path is not None:
             check_target(path)
+    coco.check_installed()
+    if report is not None:
+        page.check_installed()
     if save_predictions is not None and extension_of(save_predictions) not in STREAM_EXTENSIONS:
         raise UsageError(
             f"--save-predictions {save_predictions}: holds one image; use one of "
@@ -219,8 +223,9 @@ def eval_(
             given = from_run(source, dataset, dataset, settings, go, quiet)
         for note in given.notes:
             complain(note, "note")
+        given = replace(given, notes=[*given.notes, *doubts(len(given.image_ids))])
         scored = dataset.only(given.image_ids)
-        evaluation = evaluate(scored, given.results, category_ids=given.category_ids)
+        evaluation = coco.evaluate(scored, given.results, category_ids=given.category_ids)
         found = Found(scored, given, evaluation, intervals(evaluation))
         if save_predictions is not None:
             save(save_predictions, given)

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import UsageError
 from ..evaluation import comparing, comparison_page
 from ..evaluation import report as reports
-from ..evaluation.bootstrap import difference_intervals
+from ..evaluation.bootstrap import difference_intervals, doubts
 from ..evaluation.coco import evaluate
 from ..evaluation.comparing import Side
 from ..evaluation.dataset import Dataset
@@ -39,6 +39,7 @@ def compare_files(
     notes = [note for given in pair for note in given.notes]
     for note in notes:
         complain(note, "note")
+    notes += doubts(len(both))
     sides = []
     for given in pair:
         results = [one for one in given.results if one["image_id"] in both]
@@ -51,10 +52,11 @@ def compare_files(
     moved = difference_intervals(*(side.evaluation for side in sides))
     if as_json:
         ranges = {name: asdict(one) for name, one in moved.items()}
-        print(json.dumps(comparing.describe(found) | {"intervals": ranges}, indent=2))
+        document = comparing.describe(found) | {"intervals": ranges, "notes": notes}
+        print(json.dumps(document, indent=2))
     else:
         comparison_report.show(found)
-        eval_report.show_differences(found.numbers, moved)
+        eval_report.show_differences(found.numbers, moved, len(both))
 
 
 def save(path: Path, given: Given) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..benchmarking.wording import counted
 from ..evaluation import page
-from ..evaluation.bootstrap import CONFIDENCE, Interval
+from ..evaluation.bootstrap import CONFIDENCE, Interval, doubts
 from ..evaluation.coco import SIZES, UNDEFINED, Evaluation
 from ..evaluation.dataset import Dataset
 from ..evaluation.report import MEANINGS
@@ -75,10 +76,11 @@ def show(found: Found) -> None:
     scores = found.evaluation.scores
     objects = sum(one.truths for one in scores.classes.values())
     labelled = sum(one.truths > 0 for one in scores.classes.values())
+    kinds = "1 class" if labelled == 1 else f"{labelled} classes"
     print(printable(found.given.what))
     print(
-        f"{scores.images} images, {objects} objects of {labelled} classes, "
-        f"{len(found.given.results)} detections"
+        f"{counted(scores.images, 'image')}, {counted(objects, 'object')} of {kinds}, "
+        f"{counted(len(found.given.results), 'detection')}"
     )
     if found.given.seconds is not None:
         print(f"{found.given.seconds:.3f} s an image")
@@ -88,8 +90,10 @@ def show(found: Found) -> None:
         if one.low != UNDEFINED:
             print(
                 f"{name} {scores.numbers[name]:.3f}, {100 * CONFIDENCE:g} % interval {one.low:.3f} "
-                f"to {one.high:.3f}: {100 * one.width:.1f} points wide with {scores.images} images"
+                f"to {one.high:.3f}: {100 * one.width:.1f} points wide with "
+                f"{counted(scores.images, 'image')}"
             )
+    _show_doubts(scores.images)
     best = sorted(scores.classes.values(), key=lambda one: (-one.ap, one.label))
     classes = [
         (
@@ -106,9 +110,9 @@ def show(found: Found) -> None:
 
 
 def show_differences(
-    numbers: Mapping[str, tuple[float, float]], intervals: Mapping[str, Interval]
+    numbers: Mapping[str, tuple[float, float]], intervals: Mapping[str, Interval], images: int
 ) -> None:
-    """How sure it is that B differs from A, a line for each interval."""
+    """How sure it is that B differs from A on so many images, a line for each interval."""
     for name, one in intervals.items():
         a, b = numbers[name]
         verdict = "may be chance" if one.low <= 0 <= one.high else "is more than chance"
@@ -116,3 +120,9 @@ def show_differences(
             f"{name}: B − A is {100 * (b - a):+.1f} points, {100 * CONFIDENCE:g} % interval "
             f"{100 * one.low:+.1f} to {100 * one.high:+.1f}: {verdict}"
         )
+    _show_doubts(images)
+
+
+def _show_doubts(images: int) -> None:
+    for doubt in doubts(images):
+        print(doubt)

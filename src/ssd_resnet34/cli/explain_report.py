@@ -5,8 +5,10 @@ from dataclasses import asdict
 from textwrap import wrap
 from typing import Any, Final
 
+from ..benchmarking.wording import counted
 from ..evaluation import page
 from ..evaluation.bootstrap import CONFIDENCE, Interval
+from ..evaluation.coco import UNDEFINED
 from ..evaluation.explaining import FELT, SAME, Diagnosis, Effect, Explanation, Suspect
 from .terminal import printable, show_table
 
@@ -38,7 +40,7 @@ def _effect(effect: Effect) -> dict[str, Any]:
         ],
         "AP": effect.ap,
         "AP50": effect.ap50,
-        "interval": asdict(effect.interval),
+        "interval": None if effect.interval.low == UNDEFINED else asdict(effect.interval),
         "change": effect.change,
         "change_interval": None if effect.moved is None else asdict(effect.moved),
         "images": effect.images,
@@ -61,7 +63,8 @@ def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
 def show(explanation: Explanation, diagnosis: Diagnosis | None = None) -> None:
     """The table of causes, largest change first, and the verdict; 80 columns of stdout."""
     base = explanation.base
-    print(f"AP {base.ap:.3f} as it is, {base.images} images. One thing done differently:")
+    images = counted(base.images, "image")
+    print(f"AP {base.ap:.3f} as it is, {images}. One thing done differently:")
     felt = [one for one in explanation.effects if abs(one.change) >= FELT]
     rows = [
         (one.name, f"{one.ap:.3f}", page.change((0, one.change)), spread(one.moved), one.images)

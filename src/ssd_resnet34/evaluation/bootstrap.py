@@ -25,6 +25,9 @@ REPLICATES: Final = 1000
 CONFIDENCE: Final = 0.95
 """Share of the replicates inside an interval."""
 
+FEW: Final = 30
+"""From so many images on the replicates differ enough to tell how far AP moves."""
+
 _SEED: Final = 0x5EED
 """The same file gives the same interval."""
 
@@ -34,7 +37,8 @@ _CHUNK: Final = 1 << 21
 
 @dataclass(frozen=True)
 class Interval:
-    """From ``low`` to ``high`` by ``CONFIDENCE``; of a number both ``UNDEFINED`` without truths."""
+    """From ``low`` to ``high`` by ``CONFIDENCE``; both ``UNDEFINED`` where a number has no truths,
+    and where there is one image, whose replicates are all the same."""
 
     low: float
     high: float
@@ -54,7 +58,8 @@ def intervals(
     found = {}
     for name, column in _columns(values).items():
         defined = column[column > UNDEFINED]
-        if measured[name] == UNDEFINED or not defined.size:
+        alone = len(evaluation.image_ids) == 1
+        if alone or measured[name] == UNDEFINED or not defined.size:
             found[name] = Interval(UNDEFINED, UNDEFINED)
             continue
         low, high = _around(measured[name], defined)
@@ -69,7 +74,7 @@ def difference_intervals(
 
     Both are weighed alike, image by image, so that what is hard for both does not widen the
     interval. One that holds 0 says that the difference may be chance. A number that is undefined
-    has none.
+    has none, and none is there for one image.
 
     Raises:
         UsageError: they were not scored on the same images.
@@ -78,7 +83,9 @@ def difference_intervals(
         raise UsageError("the two runs were scored on different images; score both on the same")
     weights = _weights(len(a.image_ids), replicates, seed)
     columns = [_columns(resample(one.tables, weights)) for one in (a, b)]
-    found = {}
+    found: dict[str, Interval] = {}
+    if len(a.image_ids) == 1:
+        return found
     for name, first in columns[0].items():
         second = columns[1][name]
         numbers = [one.scores.numbers[name] for one in (a, b)]
@@ -87,6 +94,15 @@ def difference_intervals(
             moved = (second - first)[defined]
             found[name] = Interval(*_around(numbers[1] - numbers[0], moved))
     return found
+
+
+def doubts(images: int) -> list[str]:
+    """What to say beside the intervals of so few images, nothing where they are enough."""
+    if images == 1:
+        return ["no interval: one image does not tell how another one would score"]
+    if images < FEW:
+        return [f"an interval of only {images} images says little; a few hundred are better"]
+    return []
 
 
 def _weights(images: int, replicates: int, seed: int) -> NDArray[np.int64]:

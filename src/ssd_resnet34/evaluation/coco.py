@@ -210,6 +210,21 @@ class Evaluation:
                 yield one
 
 
+def check_installed() -> None:
+    """Tell now what :func:`evaluate` would tell after hours of a network.
+
+    Raises:
+        MissingExtra: pycocotools is not installed.
+    """
+    try:
+        import pycocotools.coco
+        import pycocotools.cocoeval  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra(
+            "average precision needs pycocotools: pip install 'ssd-resnet34[eval]'"
+        ) from error
+
+
 def evaluate(
     dataset: Dataset,
     results: Sequence[Mapping[str, Any]],
@@ -230,13 +245,9 @@ def evaluate(
     Raises:
         MissingExtra: pycocotools is not installed.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise MissingExtra(
-            "average precision needs pycocotools: pip install 'ssd-resnet34[eval]'"
-        ) from error
+    check_installed()
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
 
     class Honouring(COCOeval):  # type: ignore[misc]  # has no types
         """COCOeval whose preparation keeps ``ignore`` instead of replacing it by ``iscrowd``."""

@@ -49,7 +49,8 @@ class Effect:
         ap, ap50: 0..1.
         interval: of AP, from one set of images to another.
         change: AP minus that of the run as it is on the same images.
-        moved: the interval of ``change``; None where a cause has other images than the run.
+        moved: the interval of ``change``; None where a cause has other images than the run, and of
+            one image.
         images: how many were scored.
     """
 
@@ -139,7 +140,9 @@ class Scorer:
             return Interval(0.0, 0.0)
         if found.image_ids != self.base.image_ids:
             return None
-        moved = difference_intervals(self.base, found, replicates=REPLICATES)["AP"]
+        moved = difference_intervals(self.base, found, replicates=REPLICATES).get("AP")
+        if moved is None:
+            return None
         base = self.base.scores.numbers["AP"]
         low, high = (min(max(edge, -base), 1 - base) for edge in (moved.low, moved.high))
         return Interval(low, high)

@@ -33,6 +33,15 @@ def render(template: str, *, folder: Path = PAGES, **values: Any) -> bytes:
     return page.render(style=style, style_hash=digest, **values).encode()
 
 
+def check_installed() -> None:
+    """Tell now what :func:`render` would tell after hours of a network.
+
+    Raises:
+        MissingExtra: jinja2 is not installed.
+    """
+    _templates(PAGES)
+
+
 @cache
 def _templates(folder: Path) -> "Environment":
     try:

@@ -131,7 +131,7 @@ def write(
         threshold=threshold,
         scores=scores,
         meanings=MEANINGS,
-        intervals=intervals or {},
+        intervals={n: one for n, one in (intervals or {}).items() if one.low != UNDEFINED},
         confidence=CONFIDENCE,
         outcome=_outcome(verdicts),
         plot=_plot(scores, curves),
