@@ -100,8 +100,8 @@ class SSDResNet34:
         """
         if self._given_precision == "int8":
             raise UnsupportedPrecision(
-                f"{self.name} is int8 already and holds no float weights; use .enf, or load the "
-                "weights it was compiled from"
+                f"{self.name} is int8 already and holds no float weights; give the fp32 weights "
+                "that it was compiled from, or take it as it is (precision int8 or auto)"
             )
         return self._given
 
@@ -177,8 +177,8 @@ class SSDResNet34:
         if self.precision == "int8" and not has_ranges:
             raise UnsupportedPrecision(
                 f"{self.name} comes without activation ranges, so it cannot be int8 as it is; "
-                "use precision='fp32' or 'bf16', or calibrate it: `ssd-resnet34 compile --weights "
-                f"{self.name} --calibrate IMAGES`, or give ranges=FILE"
+                "ask for precision fp32 or bf16, or calibrate it: `ssd-resnet34 compile --weights "
+                f"{self.name} --calibrate IMAGES`, or ranges=FILE in Python"
             )
         if self.precision == "auto":
             return has_ranges and precisions.preferred().precision == "int8"

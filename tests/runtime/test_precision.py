@@ -81,9 +81,9 @@ def test_what_is_asked_for_is_given_or_refused_never_replaced() -> None:
 @pytest.mark.parametrize(
     ("precision", "artifact", "mend"),
     [
-        ("fp32", "int8", r"model\.source"),
-        ("bf16", "int8", r"model\.source"),
-        ("fp16", "int8", r"model\.source"),
+        ("fp32", "int8", "precision int8 or auto, or give the fp32 weights"),
+        ("bf16", "int8", "precision int8 or auto, or give the fp32 weights"),
+        ("fp16", "int8", "precision int8 or auto, or give the fp32 weights"),
         ("int8", "fp32", r"compile --calibrate"),
     ],
 )

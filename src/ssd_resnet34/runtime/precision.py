@@ -46,7 +46,8 @@ def check_artifact(precision: str, artifact: ArtifactPrecision) -> None:
     if artifact == "int8" and precision in ("fp32", "bf16", "fp16"):
         raise UnsupportedPrecision(
             f"precision {precision} was asked of an int8 artifact, whose weights are rounded "
-            "already; use precision='auto' or 'int8', or the fp32 artifact (model.source)"
+            "already; ask for precision int8 or auto, or give the fp32 weights that it was "
+            "compiled from"
         )
     if artifact == "fp32" and precision == "int8":
         raise UnsupportedPrecision(
