@@ -9,6 +9,7 @@ import pytest
 import ssd_resnet34
 from command import Run
 from fake_network import fake_onnx
+from ssd_resnet34 import artifact
 from ssd_resnet34.cli import info
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.runtime.engines import EngineInfo
@@ -77,8 +78,34 @@ def test_an_artifact_says_what_it_is(
     monkeypatch.setenv("COLUMNS", "80")
     table = run("info", weights)
     assert table.code == 0
-    assert "metadata.producer" in table.out
     assert all(len(line) <= 80 for line in table.out.splitlines())
+    lines = [" ".join(line.split()) for line in table.out.splitlines()]
+    assert "producer fake network" in lines
+    assert "input image float32 [N, 3, 1200, 1200]" in lines
+    assert "output loc_5 float32 [N, 16, 3, 3]" in lines
+    assert facts["outputs"][0] == {"name": "cls_0", "dtype": "float32", "shape": ["N", 324, 50, 50]}
+    text = " ".join(table.out.split())
+    assert "person, bicycle, car, motorcycle, airplane, bus, 74 more (--json has them)" in text
+
+
+def test_entries_of_an_artifact_are_a_fact_a_line_and_empty_ones_none(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    model = artifact.load(fake_onnx())
+    entries = {
+        "export": '{"form": "end-to-end", "batch": null, "uint8_input": false}',
+        "keep_float": "",
+        "tools": "{cut short",
+    }
+    artifact.embed(model, COCO, entries)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(artifact.serialize(model))
+    lines = [" ".join(line.split()) for line in run("info", path).out.splitlines()]
+    assert "export.form end-to-end" in lines
+    assert "export.uint8_input no" in lines
+    assert "tools {cut short" in lines
+    assert not any("keep_float" in line or "export.batch" in line for line in lines)
 
 
 def test_an_int8_artifact_is_told_apart(run: Run, tmp_path: Path) -> None:

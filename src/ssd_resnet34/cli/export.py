@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -20,11 +20,9 @@ from ..model import SSDResNet34
 from ..vision.images import Image, Limits
 from ..weights.records import RECORDS
 from .detect import Weights
+from .info import tensors
 from .inputs import read
 from .terminal import complain, printable
-
-if TYPE_CHECKING:
-    import onnx
 
 EXAMPLES: Final = """Examples:
 
@@ -187,19 +185,9 @@ def _facts(output: Path, data: bytes, check: ExportCheck, image: Image | None) -
         "precision": artifact.precision_of(model),
         **made,
         "opset": max(entry.version for entry in model.opset_import),
-        "inputs": [_tensor(value) for value in model.graph.input],
-        "outputs": [_tensor(value) for value in model.graph.output],
+        **tensors(model),
         "check": checked,
     }
-
-
-def _tensor(value: "onnx.ValueInfoProto") -> dict[str, Any]:
-    from onnx import helper
-
-    tensor = value.type.tensor_type
-    shape = [axis.dim_value or axis.dim_param for axis in tensor.shape.dim]
-    kind = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    return {"name": value.name, "dtype": kind, "shape": shape}
 
 
 def _print(facts: Mapping[str, Any], check: ExportCheck) -> None:

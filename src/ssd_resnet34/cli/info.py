@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,9 @@ from ..runtime.engines import describe
 from ..weights import store
 from ..weights.records import RECORDS
 from .terminal import show_table
+
+if TYPE_CHECKING:
+    import onnx
 
 EXAMPLES: Final = """Examples:
 
@@ -35,6 +38,9 @@ _PACKAGES: Final = (
     "torch",
 )
 
+_LABELS: Final = 6
+"""Of an artifact's, that its table shows."""
+
 
 def info(
     source: Annotated[
@@ -49,7 +55,7 @@ def info(
     elif source is None:
         _print_machine(facts)
     else:
-        _print_pairs(facts)
+        _print_artifact(facts)
 
 
 def machine() -> dict[str, Any]:
@@ -110,22 +116,75 @@ def _artifact(source: str) -> dict[str, Any]:
         "mean": list(contract.mean),
         "std": list(contract.std),
         "opset": max(entry.version for entry in model.opset_import),
+        **tensors(model),
     }
     others = artifact.metadata(model)
     facts["metadata"] = {key: value for key, value in others.items() if key != "contract"}
     return facts
 
 
-def _print_pairs(facts: dict[str, Any]) -> None:
-    rows = []
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            rows += [(f"{key}.{name}", text) for name, text in value.items()]
-        elif isinstance(value, list):
-            rows.append((key, ", ".join(map(str, value))))
-        else:
-            rows.append((key, value))
+def tensors(model: "onnx.ModelProto") -> dict[str, Any]:
+    """``inputs`` and ``outputs`` of a graph: name, dtype, and shape with names of dynamic axes."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in stored]
+    return {
+        "inputs": [_tensor(value) for value in inputs],
+        "outputs": [_tensor(value) for value in model.graph.output],
+    }
+
+
+def _tensor(value: "onnx.ValueInfoProto") -> dict[str, Any]:
+    from onnx import helper
+
+    tensor = value.type.tensor_type
+    shape = [axis.dim_value or axis.dim_param or "?" for axis in tensor.shape.dim]
+    try:
+        kind = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    except KeyError:  # anybody may have written the file
+        kind = f"type {tensor.elem_type}"
+    return {"name": value.name, "dtype": kind, "shape": shape}
+
+
+def _print_artifact(facts: dict[str, Any]) -> None:
+    facts = dict(facts)
+    labels, entries = facts.pop("labels"), facts.pop("metadata")
+    rows = [("file", facts.pop("file"))]
+    for title in ("input", "output"):
+        for one in facts.pop(f"{title}s"):
+            rows.append((f"{title} {one['name']}", f"{one['dtype']} {_listed(one['shape'])}"))
+    rows += [(key, _listed(value)) for key, value in facts.items()]
+    more = len(labels) - _LABELS
+    shown = ", ".join(labels if more <= 1 else labels[:_LABELS])
+    rows.append(("labels", shown if more <= 1 else f"{shown}, {more} more (--json has them)"))
+    for key, text in entries.items():
+        if key not in facts:  # the graph itself has told the precision
+            rows += _flat(key, _parsed(text))
     show_table(("what", "value"), rows)
+
+
+def _flat(key: str, value: Any) -> list[tuple[str, str]]:
+    """A fact a row; nothing for an empty one."""
+    if isinstance(value, dict):
+        return [row for name, inner in value.items() for row in _flat(f"{key}.{name}", inner)]
+    return [] if value in (None, "", []) else [(key, _listed(value))]
+
+
+def _parsed(text: str) -> Any:
+    """What a metadata entry holds where it is a JSON object, else its text."""
+    if not text.startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # as above
+        return text
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, list):
+        return str(value)
+    return f"[{', '.join(map(str, value))}]"
 
 
 def _print_machine(facts: dict[str, Any]) -> None:
