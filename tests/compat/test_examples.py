@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from manual.blocks import blocks
 
+from conftest import REPOSITORY
 from fake_engine import FakeEngine
 from fake_network import DETECTIONS
 from furiosa.models.vision.postprocess import ObjectDetectionResult
@@ -253,3 +255,21 @@ def test_the_page_finds_what_the_core_finds_with_the_embedded_weights(
     assert len(wanted) > 20
     assert [one.score for one in found[::-1]] == [one.score for one in wanted]
     assert [list(one.boundingbox) for one in found[::-1]] == [list(one.box) for one in wanted]
+
+
+@pytest.mark.proof
+def test_the_readme_prints_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its program that reads the sample, on real weights and a real engine."""
+    monkeypatch.chdir(REPOSITORY)
+    readme = blocks(REPOSITORY / "compat" / "furiosa" / "README.md", "README.md")
+    _, program, said = (block for block in readme if block.language in ("python", "text"))
+    exec(program.text, {})
+    for found, wanted in zip(
+        capsys.readouterr().out.splitlines(), said.text.splitlines(), strict=True
+    ):
+        label, *box = found.rsplit(" ", 4)
+        expected, *corners = wanted.rsplit(" ", 4)
+        assert label == expected
+        assert np.allclose(np.array(box, int), np.array(corners, int), atol=3)

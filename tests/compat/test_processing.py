@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -101,6 +102,9 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"missing\.png") as raised:
         PRE()(["missing.png"])
     assert raised.value.filename == "missing.png"
+    shown = traceback.format_exception(raised.value)
+    assert "check the path: 'missing.png'" in shown[-1]
+    assert shown.count("Traceback (most recent call last):\n") == 1
     with pytest.raises(ImageError, match="folder"):
         PRE()(tmp_path)
     broken = tmp_path / "broken.jpg"

@@ -138,7 +138,7 @@ class Calibrator:
             try:
                 tensor, _ = read_inputs(list(inputs))
             except InvalidInput as error:
-                raise ValueError(str(error)) from error
+                raise ValueError(str(error)) from None
             self._observer.observe(tensor, self._histograms)
 
     def compute_range(self, verbose: bool = False) -> dict[str, tuple[float, float]]:

@@ -132,7 +132,7 @@ class Encoder:
                 nms="mlperf",
             )
         except HeadsError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(str(error)) from None
         return [
             [one.boxes[::-1] for one in found],
             [one.indices[::-1] for one in found],

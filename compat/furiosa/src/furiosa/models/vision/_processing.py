@@ -99,8 +99,8 @@ def _decoded(source: Any) -> Image:
     except UnreadableFile as error:
         if isinstance(error.__cause__, FileNotFoundError) and isinstance(source, str | PathLike):
             raise FileNotFoundError(
-                error.__cause__.errno, error.__cause__.strerror, str(source)
-            ) from error
+                error.__cause__.errno, f"{error.__cause__.strerror}; check the path", str(source)
+            ) from None  # what it comes from says the same
         raise
 
 
@@ -159,7 +159,7 @@ class _Rules:
                 contract=self._contract,
             )
         except HeadsError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(str(error)) from None
         results = [self._results(one) for one in found]
         return results[0] if alone else results
 
