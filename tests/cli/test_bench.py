@@ -22,7 +22,7 @@ from small_network import small_onnx
 from ssd_resnet34.benchmarking import device_rates, peers, plot, rates, runs, stages, start, tuning
 from ssd_resnet34.benchmarking.rates import Rate
 from ssd_resnet34.benchmarking.start import Start
-from ssd_resnet34.cli import bench_job, bench_progress, bench_report
+from ssd_resnet34.cli import bench_job, bench_progress, bench_report, terminal
 from ssd_resnet34.cli.terminal import progress
 from ssd_resnet34.errors import EngineUnavailable, OutputError, SessionError
 from ssd_resnet34.runtime import cpu, session
@@ -158,7 +158,7 @@ def test_doubts_are_about_every_share_that_the_report_shows(
 def test_without_a_terminal_lines_say_whose_turn_it_is_and_about_how_long_it_takes(
     run: Run, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench_progress, "EVERY", 0.0)
+    monkeypatch.setattr(terminal, "EVERY", 0.0)
     words = ["bench", "-w", weights, "--threads", "1", "-n", "2", "--json"]
     words += ["--configs", "fake,fake:fp32:1:2,gone"]
     lines = [line for line in run(*words).err.splitlines() if not line.startswith("warning")]
@@ -174,7 +174,9 @@ def test_without_a_terminal_lines_say_whose_turn_it_is_and_about_how_long_it_tak
     (about,) = [n for n, line in enumerate(lines) if line.startswith("about: ")]
     assert "for the network, were all as fast as fake:fp32:1:1" in lines[about]
     assert lines[about - 1] == "progress: network 1 of 3: fake:fp32:1:1"  # after the first pair
+    assert "for its stages" in lines[about]
     assert "progress" not in run(*words, "--quiet").err
+    assert "for its stages" not in run(*words, "--no-stages").err
 
 
 def test_on_a_terminal_the_bar_names_the_configuration(
@@ -230,6 +232,10 @@ def test_a_missing_engine_is_one_row_and_its_reason_a_note_below(run: Run, weigh
     assert "(1) gone is not installed: pip install 'gone'" in lines
     assert "(2) the engine lost its way; restart it" in lines
     assert "Compare rows by their ratios" in result.out
+    assert "auto took" not in result.out  # fp32 was asked for
+    assert "auto took fp32 in fake:fp32:1:1: the artifact is fp32" in " ".join(
+        run(*words, "--configs", "fake").out.split()
+    )
     assert "1 thread, 2 pairs, 2 images" in result.out
 
 

@@ -112,7 +112,8 @@ def bench(
     job = Job(weights, device, threads, pairs, pictures, quiet)
     try:
         with job.opened(wanted, chosen) as (found, detector, contender):
-            job.network(contender, [one for one in wanted if one != found], with_peers)
+            others = [one for one in wanted if one != found]
+            job.network(contender, others, with_peers=with_peers, with_stages=with_stages)
             # A baseline that was named is what everything is about, fastest or not.
             with job.fastest(detector) if chosen is None else nullcontext(detector) as subject:
                 if with_stages:

@@ -78,9 +78,16 @@ class Job:
         return runs.first_that_opens(wanted if baseline is None else [baseline], self._open)
 
     def network(
-        self, baseline: Contender, others: Sequence[Configuration], with_peers: bool
+        self,
+        baseline: Contender,
+        others: Sequence[Configuration],
+        *,
+        with_peers: bool,
+        with_stages: bool,
     ) -> None:
         """Every configuration, and every peer, against the baseline.
+
+        ``with_stages``: they will follow, so their time is estimated as well.
 
         Raises:
             SSDResNet34Error: the baseline itself fails; then there is nothing to compare.
@@ -97,8 +104,9 @@ class Job:
             alone = stages.network_runs(self.count, baseline.images) * pair / 2 / baseline.images
             if not self.quiet:
                 complain(
-                    f"{span(network)} for the network, were all as fast as {baseline.name}, "
-                    f"{span(alone)} for its stages; other parts come on top",
+                    f"{span(network)} for the network, were all as fast as {baseline.name}"
+                    f"{f', {span(alone)} for its stages' if with_stages else ''}; other parts, if "
+                    "any, come on top",
                     "about",
                 )
 
