@@ -67,6 +67,7 @@ def test_help_fits_80_columns_and_shows_an_example(
     result = run(*command, "--help", fake=False)
     assert result.code == 0
     assert all(len(line) <= 80 for line in result.out.splitlines())
+    assert not re.search(r"<\w[^<>]*\n", result.out)  # <auto|int8|bf16|fp16|fp32 without its end
     assert re.search(rf"\n [^\n]*ssd-resnet34 {' '.join(command)} ?[^\n]*\n", result.out)
     assert re.search(r"\n Examples?:", result.out)
 
@@ -170,6 +171,24 @@ def test_why_no_engine_works_on_a_device_is_a_line_for_each(run: Run) -> None:
     assert first == "error: no engine works on device npu:"
     assert len(reasons) == 3
     assert all(reason.startswith("  ") for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["detect", "a.jpg", "-t", "1.5"], "'--threshold' / '-t': must be less than or equal to 1"),
+        (["detect", "a.jpg", "--threads", "x"], "'--threads': must be a valid integer"),
+        (["detect", "a.jpg", "--precision", "int4"], "'--precision': 'int4' is not one of 'auto'"),
+        (["mlperf", "run", "a", "b", "-o", "c", "--round", "v9"], "'--round': 'v9' is not one of"),
+    ],
+)
+def test_a_wrong_value_is_told_in_plain_words(run: Run, words: list[str], told: str) -> None:
+    result = run(*words, fake=False)
+    assert result.code == 2
+    assert f"Invalid value for {told}" in " ".join(result.err.replace("│", "").split())
+    assert "Input should" not in result.err
+    assert "Value error" not in result.err
+    assert "unable to parse" not in result.err
 
 
 def test_the_installed_command_is_this_one() -> None:

@@ -30,7 +30,7 @@ from ..runtime import cpu
 from ..vision.images import Limits
 from .batch_progress import Shown
 from .batch_report import plan_facts, report_facts, setting, show_outcome, show_plan, show_report
-from .detect import SOME_REFUSED, Engine, Nms, Precision, Weights
+from .detect import SOME_REFUSED, Engine, InPrecision, Nms, Precision, Weights
 from .terminal import complain, printable, progress
 
 RUN_EXAMPLES: Final = """Examples:
@@ -120,9 +120,7 @@ def run(
     ] = Nms.exact,
     weights: Weights = "embedded",
     engine: Engine = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="auto is the fastest here.")
-    ] = Precision.auto,
+    precision: InPrecision = Precision.auto,
     device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
     workers: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Processes; default: one for 4 threads.")

@@ -101,7 +101,13 @@ def compile_(
         Path | None,
         typer.Option(metavar="FILE", help="Known ranges (YAML) instead of images."),
     ] = None,
-    method: Annotated[Method, typer.Option(help="How ranges are found.")] = Method.min_max,
+    method: Annotated[
+        Method,
+        typer.Option(
+            metavar="METHOD",
+            help="How ranges are found: min-max, entropy, percentile, mse or sqnr.",
+        ),
+    ] = Method.min_max,
     symmetric: Annotated[bool, typer.Option("--symmetric", help="Ranges [-m, m].")] = False,
     percentage: Annotated[
         float, typer.Option(help="Values kept inside, for percentile.")

@@ -22,7 +22,7 @@ from ..evaluation.running import Settings, journal_key, run
 from ..files import check_target
 from ..vision.writers import STREAM_EXTENSIONS, extension_of
 from . import eval_report, explain_report
-from .detect import SOME_REFUSED, Engine, Nms, Precision, Threads, Weights
+from .detect import SOME_REFUSED, Engine, InPrecision, Nms, Precision, Threads, Weights
 from .embedded_note import note_embedded
 from .eval_inputs import Go, Reasons, Way, explained, from_file, from_run
 from .eval_output import compare_files, save, write_report
@@ -91,9 +91,7 @@ def eval_(
     ] = Images.all,
     weights: Weights = "embedded",
     engine: Engine = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="auto is the fastest here.")
-    ] = Precision.auto,
+    precision: InPrecision = Precision.auto,
     device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
     threads: Threads = None,
     resize: Annotated[

@@ -2,10 +2,12 @@
 
 import io
 import os
+import re
 import sys
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+import typer.core
 
 from .. import __version__
 from ..errors import SSDResNet34Error, UsageError
@@ -28,8 +30,31 @@ from .terminal import complain
 FAILED: Final = 1
 BAD_USAGE: Final = 2
 
+
+class _Group(typer.core.TyperGroup):
+    """The library says what is wrong with a value in the words of its own validator."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:  # of any command below
+            error.message = plain(error.message)
+            raise
+
+
+def plain(message: str) -> str:
+    """What is wrong with a value, for people.
+
+    >>> plain("Input should be a valid integer, unable to parse string as an integer")
+    'must be a valid integer'
+    """
+    message = message.removeprefix("Value error, ")
+    return re.sub(r", unable to parse .*", "", message).replace("Input should be", "must be")
+
+
 app = typer.Typer(
     name="ssd-resnet34",
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -20,7 +20,7 @@ from ..mlperf import gate, loadgen, logs, rounds, running, user_conf
 from ..mlperf.job import Job, Pulse, Ready
 from ..mlperf.rounds import Scenario
 from . import mlperf_report
-from .detect import Engine, Nms, Precision, Threads, Weights
+from .detect import Engine, InPrecision, Nms, Precision, Threads, Weights
 from .eval import Images, LogClasses
 from .mlperf_report import Report, setting_lines
 from .terminal import Ticker, complain, progress
@@ -104,13 +104,19 @@ def run(
         Path, typer.Option("--out", "-o", metavar="DIR", help="For the logs.", show_default=False)
     ],
     scenario: Annotated[
-        ScenarioName, typer.Option(help="How queries come.")
+        ScenarioName,
+        typer.Option(
+            metavar="SCENARIO", help="How queries come: singlestream, multistream, server, offline."
+        ),
     ] = ScenarioName.singlestream,
     mode: Annotated[
         ModeName, typer.Option(help="Speed, or mAP on every image.")
     ] = ModeName.performance,
     round_name: Annotated[
-        RoundName, typer.Option("--round", help="Whose rules count.")
+        RoundName,
+        typer.Option(
+            "--round", metavar="ROUND", help="Whose rules count: v0.5, v0.7, v1.0, v1.1 or v2.0."
+        ),
     ] = RoundName.v2_0,
     user: Annotated[
         Path | None,
@@ -122,9 +128,7 @@ def run(
     image_set: ImageSet = Images.all,
     weights: Weights = "embedded",
     engine: Engine = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="auto is the fastest here.")
-    ] = Precision.auto,
+    precision: InPrecision = Precision.auto,
     device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
     threads: Threads = None,
     nms: Annotated[

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import MissingExtra, UsageError
 from ..vision.images import Limits
-from .detect import Engine, Precision, Threads, Weights
+from .detect import Engine, InPrecision, Precision, Threads, Weights
 from .embedded_note import EMBEDDED_NOTE, nobody_named
 from .terminal import complain
 
@@ -48,9 +48,7 @@ def serve(
     ] = None,
     weights: Weights = "embedded",
     engine: Engine = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="auto is the fastest here.")
-    ] = Precision.auto,
+    precision: InPrecision = Precision.auto,
     device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
     threads: Threads = None,
     workers: Annotated[
