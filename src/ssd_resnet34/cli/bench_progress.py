@@ -4,12 +4,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final, Self
+from typing import Self
 
 from .terminal import Ticker, complain, progress
-
-EVERY: Final = 30.0
-"""Seconds between two lines about one configuration where there is no terminal."""
 
 
 class Shown:
@@ -22,9 +19,8 @@ class Shown:
         self._on_first: Callable[[float], None] | None = on_first
         self._stack = ExitStack()
         self._ticker = Ticker(None)
-        self._text = ""
-        self._turn = self._done = 0
-        self._began = self._last = time.monotonic()
+        self._turn = 0
+        self._began = time.monotonic()
 
     @classmethod
     @contextmanager
@@ -48,27 +44,19 @@ class Shown:
     def begin(self, name: str) -> None:
         """The turn of ``name`` begins."""
         self._stack.close()  # the bar of the turn before
-        self._turn, self._done = self._turn + 1, 0
-        self._began = self._last = time.monotonic()
+        self._turn += 1
+        self._began = time.monotonic()
         count = f" {self._turn} of {self._turns}" if self._turns > 1 else ""
-        self._text = f"{self._part}{count}: {name}"
+        text = f"{self._part}{count}: {name}"
         self._ticker = self._stack.enter_context(
-            progress(self._text, self._steps, quiet=self._quiet, at_end=True)
+            progress(text, self._steps, quiet=self._quiet, at_end=True)
         )
-        self._line(self._text)
+        if not self._quiet and not sys.stderr.isatty():
+            complain(text, "progress")
 
     def advance(self) -> None:
         """A step is done."""
-        self._done += 1
-        self._ticker.advance()
-        now = time.monotonic()
         if self._on_first is not None:
-            self._on_first(now - self._began)
+            self._on_first(time.monotonic() - self._began)
             self._on_first = None
-        if now - self._last >= EVERY and self._done < self._steps:
-            self._last = now
-            self._line(f"{self._text}, {self._done} of {self._steps}")
-
-    def _line(self, text: str) -> None:
-        if not self._quiet and not sys.stderr.isatty():
-            complain(text, "progress")
+        self._ticker.advance()

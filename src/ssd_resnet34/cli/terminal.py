@@ -1,9 +1,10 @@
 """What goes to people: one-line complaints, tables and objects on stdout, progress on stderr."""
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from rich import box
 from rich.console import Console
@@ -19,6 +20,9 @@ from rich.table import Table
 
 from ..vision.detections import Detections
 from ..vision.images import printable as printable  # the commands take it from here
+
+EVERY: Final = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 def complain(message: str | Sequence[str], kind: str = "error") -> None:
@@ -74,15 +78,39 @@ class Ticker:
             self._bar.advance(self._task, amount)
 
 
+class _Lines(Ticker):
+    """Lines about one piece of work: at most one in ``EVERY`` seconds, none at its end."""
+
+    def __init__(self, title: str, total: int | None) -> None:
+        super().__init__(None)
+        self._title, self._total = title, total
+        self._done = 0.0
+        self._last = time.monotonic()
+
+    def advance(self, amount: float = 1) -> None:
+        """Say how far it is, if it is time to."""
+        self._done += amount
+        now = time.monotonic()
+        if now - self._last < EVERY or (self._total is not None and self._done >= self._total):
+            return
+        self._last = now
+        of = "done" if self._total is None else f"of {self._total:,}"
+        complain(f"{self._title}, {self._done:,.0f} {of}", "progress")
+
+
 @contextmanager
 def progress(
     title: str, total: int | None, *, quiet: bool, at_end: bool = False
 ) -> Iterator[Ticker]:
-    """A bar on stderr where that is a terminal and results do not scroll past it.
+    """A bar on stderr where that is a terminal and results do not scroll past it; lines where it is
+    a file or a pipe.
 
     ``at_end``: there are no results before the bar is gone, so that they may share a terminal.
     """
-    if quiet or not sys.stderr.isatty() or (sys.stdout.isatty() and not at_end):
+    if not quiet and not sys.stderr.isatty():
+        yield _Lines(title, total)
+        return
+    if quiet or (sys.stdout.isatty() and not at_end):
         yield Ticker(None)
         return
     columns = (
