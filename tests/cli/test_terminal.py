@@ -1,0 +1,45 @@
+"""Progress on stderr where there is no terminal."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from fake_clock import FakeClock
+from ssd_resnet34.cli.terminal import progress
+
+Said = Callable[..., list[str]]
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Said:
+    """``said(total, seconds)``: what stderr gets of steps that take so many seconds each."""
+    clock = FakeClock()
+    monkeypatch.setattr(time, "monotonic", clock)
+
+    def run(total: int | None, seconds: float, steps: int, *, quiet: bool = False) -> list[str]:
+        work = clock.taking(seconds)
+        with progress("eval", total, quiet=quiet) as ticker:
+            for _ in range(steps):
+                work()
+                ticker.advance()
+        return capfd.readouterr().err.splitlines()
+
+    return run
+
+
+def test_long_work_has_a_line_every_half_a_minute_but_none_at_its_end(said: Said) -> None:
+    assert said(1200, 0.5, 1200) == [f"progress: eval, {n:,} of 1,200" for n in range(60, 1200, 60)]
+
+
+def test_slow_steps_have_a_line_each(said: Said) -> None:
+    assert said(3, 40, 3) == ["progress: eval, 1 of 3", "progress: eval, 2 of 3"]
+
+
+def test_work_of_unknown_length_counts(said: Said) -> None:
+    assert said(None, 10, 7) == ["progress: eval, 3 done", "progress: eval, 6 done"]
+
+
+def test_short_work_and_quiet_work_say_nothing(said: Said) -> None:
+    assert said(100, 0.2, 100) == []
+    assert said(100, 60, 100, quiet=True) == []
