@@ -3,7 +3,8 @@
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from small_dataset import document, written
 from small_network import small_onnx
 from ssd_resnet34 import SSDResNet34, artifact, files
 from ssd_resnet34.cli import compile_report
+from ssd_resnet34.cli.terminal import Ticker
 from ssd_resnet34.compiler.quantization import activations
 from ssd_resnet34.evaluation import fidelity, guard
 from ssd_resnet34.evaluation.fidelity import Fidelity
@@ -513,6 +515,45 @@ def test_the_tables_fit_80_columns(
     assert "time / float" in result.out
     assert "of all noise" in result.out
     assert "judged on 1 image, calibrated on 5; float is fp32" in result.out
+
+
+@pytest.mark.usefixtures("fast")
+def test_every_long_part_shows_how_far_it_is(
+    compiled: Compile, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: dict[str, list[float]] = {}
+
+    class Counting(Ticker):
+        def __init__(self, title: str) -> None:
+            super().__init__(None)
+            self.done = steps.setdefault(title, [])
+
+        def advance(self, amount: float = 1) -> None:
+            self.done.append(amount)
+
+    @contextmanager
+    def progress(title: str, total: int | None, *, quiet: bool, at_end: bool) -> Iterator[Ticker]:
+        assert at_end  # on a terminal too: nothing is printed before
+        ticker = Counting(title)
+        yield ticker
+        assert total == len(ticker.done)
+
+    monkeypatch.setattr("ssd_resnet34.cli.compile.progress", progress)
+    monkeypatch.setattr(Judge, "timed", timed_by_nobody)
+    assert compiled("--calibrate", photos, "--sensitivity")[0] == 0
+    assert {title: len(done) for title, done in steps.items()} == {
+        "calibrate": 5,
+        "layers": 17,
+        "check": 1 + fidelity.PAIRS,
+    }
+
+
+def timed_by_nobody(
+    self: Judge, made: bytes, found: Fidelity, on_pair: Callable[[], None]
+) -> Fidelity:
+    for _ in range(fidelity.PAIRS):
+        on_pair()
+    return found
 
 
 def test_the_share_of_agreement_stands_beside_the_counts_it_is_made_of(

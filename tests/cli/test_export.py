@@ -1,11 +1,12 @@
 """``ssd-resnet34 export``: files, their check, and what is refused."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from command import Run
@@ -13,7 +14,10 @@ from small_network import CONTRACT, small_onnx
 from ssd_resnet34 import artifact
 from ssd_resnet34.compiler.export import described
 from ssd_resnet34.contract import HEAD_NAMES
-from ssd_resnet34.evaluation.exported import check_export
+from ssd_resnet34.evaluation.agreement import NOTHING
+from ssd_resnet34.evaluation.exported import ExportCheck, check_export
+from ssd_resnet34.training.sample import sample_scene
+from ssd_resnet34.vision.images import Image
 
 Picture = Callable[..., Path]
 
@@ -91,6 +95,22 @@ def test_the_objects_of_the_artifact_are_in_the_detections(
     assert result.code == 0
     assert "3 of 3 detections are the same as postprocess finds" in result.out
     assert result.err == ""
+
+
+def test_detections_are_checked_on_a_picture_with_objects_where_none_is_given(
+    run: Run, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Image] = []
+
+    def check(data: bytes, source: bytes, images: Sequence[Image]) -> ExportCheck:
+        seen.extend(images)
+        return ExportCheck(len(images), "a test", None, None, NOTHING, True)
+
+    monkeypatch.setattr("ssd_resnet34.cli.export.check_export", check)
+    words = ["--end-to-end", "--batch", "2"]
+    assert run("export", "-w", small, "-o", tmp_path / "o.onnx", *words).code == 0
+    assert np.array_equal(seen[0].pixels, sample_scene().image)
+    assert len(seen) == 2
 
 
 def test_a_check_without_detections_says_so(run: Run, weights: Path, tmp_path: Path) -> None:

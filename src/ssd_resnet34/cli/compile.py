@@ -175,7 +175,7 @@ def compile_(
     refusals, limits = _Refusals(), Bar(bar, agreement)
     with Judge(model, judged, truth=truth, engine=engine, threads=threads) as judge:
         if calibrate:
-            with progress("calibrate", len(seen), quiet=quiet) as ticker:
+            with progress("calibrate", len(seen), quiet=quiet, at_end=True) as ticker:
                 found = find_ranges(
                     model.source,
                     seen,
@@ -193,10 +193,13 @@ def compile_(
             range_files.write(save_ranges, found.ranges)
         costs = []
         if sensitivity or keep_float == AUTO:
-            with progress("layers", len(layers(model.source)), quiet=quiet) as ticker:
+            count = len(layers(model.source))
+            with progress("layers", count, quiet=quiet, at_end=True) as ticker:
                 costs = judge.costs(found.ranges, ticker.advance)
-        total = (len(judged) or 1) + (PAIRS if len(judged) < PAIRS else 0)
-        with progress("check", None if keep_float == AUTO else total, quiet=quiet) as ticker:
+        total = None
+        if keep_float != AUTO:  # else nobody knows how many artifacts will be judged
+            total = (len(judged) or 1) + (PAIRS if len(judged) < PAIRS else 0)
+        with progress("check", total, quiet=quiet, at_end=True) as ticker:
             verdict = judge.compile(
                 found,
                 limits,

@@ -87,7 +87,8 @@ def export(
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="Detections an image, likewise. [200]")] = None,
     image: Annotated[
-        str | None, typer.Option("--image", metavar="IMAGE", help="A picture for the check.")
+        str | None,
+        typer.Option("--image", metavar="IMAGE", help="For the check; default: made up."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
@@ -112,6 +113,8 @@ def export(
     pictures = made_up(count)
     if image is not None:
         pictures[0] = read(image, Limits())
+    elif form == "end-to-end":
+        pictures[0] = _park()
     files.check_target(output)
     model = SSDResNet34(weights, precision.value)
     source = model.source if precision is Precision.fp32 else model.enf
@@ -131,6 +134,13 @@ def export(
     nothing = check.detections is not None and not check.detections.reference
     if nothing:
         complain("nothing was detected in the check; give a picture with --image", "note")
+
+
+def _park() -> Image:
+    """The sample picture, painted anew: detections can be compared only where there are some."""
+    from ..training.sample import sample_scene
+
+    return Image(sample_scene().image, "a park")
 
 
 def _form(raw_heads: bool, split_heads: bool, end_to_end: bool) -> Form:
