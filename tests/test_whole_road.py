@@ -153,7 +153,7 @@ def test_an_endless_source_is_read_a_few_batches_ahead() -> None:
 
 def test_a_batch_where_images_go_one_by_one_is_refused_and_no_session_left_open() -> None:
     engine = FakeEngine()
-    with pytest.raises(UsageError, match=r"batch: 8 has no effect.*engine='torch' on a GPU"):
+    with pytest.raises(UsageError, match=r"batch: 8 has no effect.*engine torch on a GPU"):
         ssd_resnet34.load(fake_onnx(), engine=engine, batch=8)
     assert engine.requests == []
     ssd_resnet34.load(fake_onnx(), engine=engine, batch=1).close()

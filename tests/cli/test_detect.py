@@ -252,6 +252,11 @@ def test_bad_usage_is_code_2(run: Run, picture: Picture, arguments: list[str]) -
 
 
 def test_an_unknown_engine_or_weights_is_one_line_and_bad_usage(run: Run, picture: Picture) -> None:
+    near = run("detect", picture(), "--engine", "opnvino", fake=False)
+    assert near.err == (
+        "error: engine 'opnvino' is unknown; did you mean 'openvino'? there are auto, openvino, "
+        "onnxruntime, torch, fake\n"
+    )
     engine = run("detect", picture(), "--engine", "abacus", fake=False)
     assert engine.code == 2
     assert len(engine.err.splitlines()) == 1

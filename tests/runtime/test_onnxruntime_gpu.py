@@ -113,7 +113,7 @@ def test_a_package_without_cuda_says_what_to_install(package: Callable[..., Fake
     with pytest.raises(
         EngineUnavailable,
         match=r"this build has CPUExecutionProvider; pip uninstall onnxruntime and pip install "
-        r"onnxruntime-gpu .*engine='torch'",
+        r"onnxruntime-gpu .*engine torch",
     ):
         session.create(fake_onnx(), "onnxruntime", device="cuda")
     with pytest.raises(EngineUnavailable, match="CUDA and cuDNN and TensorRT"):

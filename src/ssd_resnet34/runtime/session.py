@@ -95,7 +95,7 @@ def create(
     if batch is not None and batch > 1 and not whole_road:
         raise UsageError(
             f"batch: {batch} has no effect, since engine {chosen.name} takes the images of a "
-            f"stream on {device} one by one; leave it out, or use engine='torch' on a GPU"
+            f"stream on {device} one by one; leave it out, or use engine torch on a GPU"
         )
     key = tuning.key(chosen, opened.sha256, choice.precision, device)
     measured = None

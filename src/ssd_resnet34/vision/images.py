@@ -150,8 +150,8 @@ def decode(
         name = getattr(source, "filename", "")
         return Image(_from_pil(source, limits), name if isinstance(name, str) else "")
     raise UsageError(
-        f"image: a {type(source).__name__} is none; give a path, encoded bytes, a binary file, a "
-        "PIL image or a uint8 array"
+        f"image: a value of type {type(source).__name__} is not an image; give a path, encoded "
+        "bytes, a binary file, a PIL image or a uint8 array"
     )
 
 

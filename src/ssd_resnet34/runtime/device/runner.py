@@ -145,7 +145,7 @@ class DeviceRunner:
             ) from error
         except RuntimeError as error:  # a lost device, a kernel that is not there
             raise SessionError(
-                f"engine torch failed on {self._device}: {_first_line(error)}; try device='cpu', "
+                f"engine torch failed on {self._device}: {_first_line(error)}; try device cpu, "
                 "and report it if that works"
             ) from error
 

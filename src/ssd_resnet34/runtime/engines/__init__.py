@@ -133,9 +133,12 @@ def find(engine: str | Engine | Callable[[], Engine]) -> Engine:
                     f"engine {engine!r} ({entry.value}) cannot be imported: {error}; install what "
                     "its distribution needs"
                 ) from error
-    raise UnknownEngine(
-        f"engine {engine!r} is unknown; use auto, {', '.join(names())}, or pass an engine object"
-    )
+    import difflib
+
+    known = ["auto", *names()]
+    near = difflib.get_close_matches(engine, known, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UnknownEngine(f"engine {engine!r} is unknown; {hint}there are {', '.join(known)}")
 
 
 def has_whole_road(engine: Engine, device: str) -> bool:

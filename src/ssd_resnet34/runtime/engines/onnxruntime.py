@@ -45,8 +45,8 @@ class ONNXRuntimeEngine:
             raise EngineUnavailable(
                 f"engine onnxruntime cannot use {device}: this build has {', '.join(found)}; pip "
                 "uninstall onnxruntime and pip install onnxruntime-gpu (NVIDIA, with CUDA and "
-                f"cuDNN{' and TensorRT' if kind == 'tensorrt' else ''}), use device='cpu', or "
-                "engine='torch' for a GPU"
+                f"cuDNN{' and TensorRT' if kind == 'tensorrt' else ''}), use device cpu, or "
+                "engine torch for a GPU"
             )
         if kind == "tensorrt":
             rounded = "TensorRT rounds float32 to TF32, 10 bits; use device='cuda'"
@@ -55,8 +55,8 @@ class ONNXRuntimeEngine:
         int8 = "its CUDA provider computes QDQ in float32, without a gain; use device='tensorrt'"
         return {
             "fp32": "",
-            "bf16": f"{reason}engine='torch'",
-            "fp16": f"{reason}engine='torch'",
+            "bf16": f"{reason}engine torch",
+            "fp16": f"{reason}engine torch",
             "int8": int8,
         }
 
@@ -90,7 +90,7 @@ class ONNXRuntimeEngine:
             raise SessionError(
                 f"engine onnxruntime could not start {_PROVIDERS[kind]}: its libraries or the "
                 "driver are missing or of another version; install those that its release needs, "
-                "use device='cpu', or engine='torch' for a GPU"
+                "use device cpu, or engine torch for a GPU"
             )
         session.disable_fallback()  # a failing run is an error, not a run on the CPU
         return ONNXRuntimeRunner(session, 1 if kind == "cpu" else _GPU_BATCH)

@@ -47,8 +47,8 @@ class OpenVINOEngine:
         """fp32 and int8 always; bf16 where the CPU has it (elsewhere it would be emulated)."""
         if device != "cpu":
             raise EngineUnavailable(
-                f"engine openvino runs on the CPU here, not on {device}; use device='cpu', or "
-                "engine='torch' for a GPU"
+                f"engine openvino runs on the CPU here, not on {device}; use device cpu, or "
+                "engine torch for a GPU"
             )
         capable = "BF16" in _shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return {

@@ -83,7 +83,7 @@ def _check_cuda(torch: Any, device: str) -> None:
     if not torch.cuda.is_available():
         built = "it sees no usable GPU" if torch.version.cuda else "it is a CPU-only build"
         raise EngineUnavailable(
-            f"engine torch cannot use {device}: {built}; use device='cpu', or install a CUDA build "
+            f"engine torch cannot use {device}: {built}; use device cpu, or install a CUDA build "
             "of torch and a driver for it"
         )
     number = int(device.partition(":")[2] or 0)
