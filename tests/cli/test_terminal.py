@@ -43,3 +43,7 @@ def test_work_of_unknown_length_counts(said: Said) -> None:
 def test_short_work_and_quiet_work_say_nothing(said: Said) -> None:
     assert said(100, 0.2, 100) == []
     assert said(100, 60, 100, quiet=True) == []
+
+
+def test_work_that_takes_more_steps_than_were_expected_goes_on_to_tell(said: Said) -> None:
+    assert said(2, 40, 4)[1:] == ["progress: eval, 3 of 2", "progress: eval, 4 of 2"]

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
@@ -41,9 +39,6 @@ ssd-resnet34 mlperf accuracy mlperf_log_accuracy.json instances_val2017.json
 
 ssd-resnet34 mlperf accuracy log.json val.json --log-classes index --json
 """
-
-EVERY: Final = 60.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -243,14 +238,13 @@ def _reported(
 
 
 class _Shown:
-    """A run on stderr: its settings, then a bar, or a line a minute where there is no terminal."""
+    """A run on stderr: its settings, then a bar, or lines where there is no terminal."""
 
     def __init__(self, job: Job, dataset: Dataset, quiet: bool) -> None:
         self.job, self.dataset, self.quiet = job, dataset, quiet
         self.stack = ExitStack()
         self.ticker = Ticker(None)
-        self.samples = self.answered = 0
-        self.last = time.monotonic()
+        self.answered = 0
 
     def __enter__(self) -> "_Shown":
         return self
@@ -276,7 +270,6 @@ class _Shown:
             for line in setting_lines(ready.settings, self.job):
                 complain(line, "setting")
             complain(f"about {counted(ready.samples, 'sample')}, {span(ready.seconds)}", "note")
-        self.samples = ready.samples
         self.ticker = self.stack.enter_context(
             progress("loadgen", ready.samples, quiet=self.quiet, at_end=True)
         )
@@ -284,10 +277,6 @@ class _Shown:
     def beat(self, pulse: Pulse) -> None:
         self.ticker.advance(pulse.answered - self.answered)
         self.answered = pulse.answered
-        now = time.monotonic()
-        if not self.quiet and not sys.stderr.isatty() and now - self.last > EVERY:
-            self.last = now
-            complain(f"{pulse.answered:,} of about {counted(self.samples, 'sample')}", "progress")
 
 
 @contextmanager

@@ -91,7 +91,7 @@ class _Lines(Ticker):
         """Say how far it is, if it is time to."""
         self._done += amount
         now = time.monotonic()
-        if now - self._last < EVERY or (self._total is not None and self._done >= self._total):
+        if now - self._last < EVERY or self._done == self._total:
             return
         self._last = now
         of = "done" if self._total is None else f"of {self._total:,}"
