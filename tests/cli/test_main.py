@@ -78,8 +78,22 @@ def test_without_arguments_the_command_shows_its_help(run: Run) -> None:
     assert result.code in (0, 2)  # the one or the other by the version of the library
 
 
-def test_the_version_is_told(run: Run) -> None:
-    assert run("--version").out.strip() == ssd_resnet34.__version__
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_told(run: Run, option: str) -> None:
+    assert run(option).out.strip() == ssd_resnet34.__version__
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("det", "detect"), ("detect --thresh", "--threshold")]
+)
+def test_a_shell_completes_commands_and_options(
+    run: Run, monkeypatch: pytest.MonkeyPatch, typed: str, meant: str
+) -> None:
+    words = ["ssd-resnet34", *typed.split()]
+    monkeypatch.setenv("_SSD_RESNET34_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", " ".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    assert run("", fake=False).out.split() == [meant]
 
 
 @pytest.mark.parametrize(
