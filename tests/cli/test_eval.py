@@ -197,6 +197,17 @@ def test_saved_predictions_score_the_same(
     assert again["seconds_per_image"] is None
 
 
+def test_saved_coco_has_the_categories_that_were_not_found_too(
+    evaluate: Evaluate, annotations: Path, tmp_path: Path
+) -> None:
+    known = json.loads(annotations.read_text())
+    known["categories"].append({"id": 2, "name": "bicycle"})
+    annotations.write_text(json.dumps(known))
+    evaluate("--save-predictions", tmp_path / "found.coco.json")
+    kept = json.loads((tmp_path / "found.coco.json").read_text())["categories"]
+    assert {"id": 2, "name": "bicycle"} in kept
+
+
 def test_a_model_that_was_trained_at_another_size_is_told_of(
     run: Run, annotations: Path, trained_at_600: Path
 ) -> None:

@@ -88,6 +88,8 @@ class Drawings:
         """
         path = self._target.path if self._target.is_file else self._next(found.image)
         save(path, found, source=image, score_threshold=self._threshold)
+        if not self._target.is_file and path.stem != Path(found.image).stem and not self._quiet:
+            complain(f"{found.image} as {path}", "drawn")
         self._written += 1
         self._last = path
 
@@ -109,8 +111,6 @@ class Drawings:
         self._used[name.lower()] = 1
         path = self._target.path / name
         refuse_to_replace(path, image, self._target.path)
-        if name != first and not self._quiet:
-            complain(f"{image} as {path}", "drawn")
         return path
 
 

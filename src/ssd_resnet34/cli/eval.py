@@ -226,7 +226,7 @@ def eval_(
         evaluation = coco.evaluate(scored, given.results, category_ids=given.category_ids)
         found = Found(scored, given, evaluation, intervals(evaluation))
         if save_predictions is not None:
-            save(save_predictions, given)
+            save(save_predictions, given, scored)
         if report is not None:
             write_report(report, found, images)
         if as_json:

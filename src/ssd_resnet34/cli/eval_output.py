@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..contract import Category
 from ..errors import UsageError
 from ..evaluation import comparing, comparison_page
 from ..evaluation import report as reports
@@ -59,9 +60,10 @@ def compare_files(
         eval_report.show_differences(found.numbers, moved, len(both))
 
 
-def save(path: Path, given: Given) -> None:
-    """The detections of a run, with the image ids of the annotations."""
-    with open_writer(path) as writer:
+def save(path: Path, given: Given, dataset: Dataset) -> None:
+    """The detections of a run, with the image ids and the categories of the annotations."""
+    categories = [Category(one["id"], one["name"]) for one in dataset.categories]
+    with open_writer(path, categories=categories) as writer:
         for image_id in given.image_ids:
             writer.write(given.detections[image_id], image_id)
 
