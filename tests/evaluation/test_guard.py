@@ -1,5 +1,6 @@
 """The guard: images that are held back, the bar, and layers that are bought until it is reached."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from ssd_resnet34 import SSDResNet34, artifact
 from ssd_resnet34.compiler.compilation import Calibrated
 from ssd_resnet34.compiler.quantization import layers, quantize
 from ssd_resnet34.compiler.sensitivity import LayerCost
-from ssd_resnet34.errors import CalibrationError, UsageError
+from ssd_resnet34.errors import CalibrationError, MissingExtra, UsageError
 from ssd_resnet34.evaluation import fidelity as fidelity_of
 from ssd_resnet34.evaluation.agreement import NOTHING, Agreement
 from ssd_resnet34.evaluation.fidelity import Fidelity
@@ -144,6 +145,14 @@ def test_annotations_are_held_against_the_names_before_anything_runs(
         Judge(model, ["photos/other.jpg", grey(9)], truth=truth)
     Judge(model, ["photos/other.jpg", f"photos/{name}"], truth=truth)
     Judge(model, ["photos/other.jpg", b"whose name is not known yet"], truth=truth)
+
+
+def test_annotations_need_pycocotools_before_anything_runs(
+    model: SSDResNet34, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    with pytest.raises(MissingExtra, match="needs pycocotools"):
+        Judge(model, [grey(9)], truth=dataset(tmp_path))
 
 
 class Ageing(FakeEngine):

@@ -18,6 +18,7 @@ from ..errors import CalibrationError, ImageError, UsageError
 from ..model import SSDResNet34
 from ..runtime import session
 from ..vision.images import Image
+from . import coco
 from .agreement import NOTHING
 from .dataset import Dataset
 from .fidelity import PAIRS, Fidelity, Reference, check_truth, measure
@@ -114,8 +115,10 @@ class Judge:
         Raises:
             UsageError: annotations without images, or with no object in images so called, or of
                 other categories than the model's.
+            MissingExtra: annotations without pycocotools.
         """
         if truth is not None:
+            coco.check_installed()  # now, not after hours of calibration
             if not images:
                 raise UsageError(
                     f"{truth.path}: annotates no image to judge on; give some (--check)"
