@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from command import Run
-from ssd_resnet34.cli import detect
+from ssd_resnet34.cli import drawn
 from ssd_resnet34.cli.inputs import STDIN, expand, read
 from ssd_resnet34.errors import UnreadableFile
 from ssd_resnet34.vision.detections import Detections
@@ -79,7 +79,7 @@ def test_the_threshold_holds_for_the_drawn_picture_too(
     def save(path: Path, found: Detections, *, source: Any, score_threshold: float) -> None:
         seen.append(score_threshold)
 
-    monkeypatch.setattr(detect, "save", save)
+    monkeypatch.setattr(drawn, "save", save)
     assert run("detect", picture(), "--save", tmp_path / "out", "-t", "0.1").code == 0
     assert seen == [0.1]
 
