@@ -70,7 +70,7 @@ def check(
         runs = [_Run(engine, model) for engine, model in _compared(weights, reference)]
         for run in runs:
             run.open(stack, threads, needed=run is runs[0])
-        ticker = stack.enter_context(progress("check", None, quiet=quiet))
+        ticker = stack.enter_context(progress("check", None, quiet=quiet, at_end=True))
         done = refused = 0
         for path in expand(images):
             ticker.advance()
