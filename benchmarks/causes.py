@@ -167,7 +167,7 @@ def _table(causes: Sequence[Cause], found: Explanation) -> str:
             numbers = ("–", "not to be had there" if cause.key in found.skipped else "")
         else:
             moved = effect.moved
-            interval = f"{_points(moved.low)} to {_points(moved.high)}" if moved else "other images"
+            interval = f"{_points(moved.low)} to {_points(moved.high)}" if moved else "–"
             numbers = (_points(effect.change), interval)
         rows.append((cause.name, *numbers, cause.what, cause.mend))
     headings = ("cause", "change", "interval", "what happens", "in your code")
