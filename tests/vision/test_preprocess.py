@@ -128,5 +128,5 @@ def test_errors_and_limits_pass_through() -> None:
         preprocess([make.encode("JPEG")[:-2]])
     with pytest.raises(Exception, match="max_pixels"):
         preprocess(make.encode("JPEG"), limits=Limits(max_pixels=100))
-    with pytest.raises(UsageError, match="a dict is none"):
+    with pytest.raises(UsageError, match="of type dict is not an image"):
         preprocess({"a": 1})
