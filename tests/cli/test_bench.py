@@ -601,5 +601,8 @@ def test_everything_fits_80_columns_and_the_plot_is_written(
         "stages of fake:fp32:1:1, one image after the other",
     ):
         assert text in result.out
+    shown = " ".join(result.out.split())
+    assert "auto took fp32 in fake:fp32:1:1: " in shown
+    assert shown.count("auto took") == 1, "peers choose nothing"
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.format == "PNG"

@@ -166,7 +166,8 @@ def _show_runs(title: str, rows: Sequence[dict[str, Any]], under: str = "") -> N
         _say(f"({note}) {reason}")
     for row in rows:
         if row["seconds"] is not None and row["reason"] not in ("", "asked for"):
-            chosen = not row["reason"].startswith("asked for")
+            ours = row["name"].startswith(f"{row['engine']}:")  # peers have names of their own
+            chosen = ours and not row["reason"].startswith("asked for")
             lead = f"auto took {row['precision']} in " if chosen else ""
             _say(f"{lead}{row['name']}: {row['reason']}")
 
