@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import typer
 
-from ssd_resnet34.cli.main import app
+from ssd_resnet34.cli.main import application
 
 from .tables import table
 
@@ -15,7 +15,7 @@ HOW_TO: Final = {"bench": "speed", "eval": "evaluate", "train": "training"}
 
 def commands() -> str:
     """The page ``reference/commands.md``."""
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(application())
     parts = [
         "# Commands and options",
         "<!-- written by python -m manual: what `--help` shows -->",

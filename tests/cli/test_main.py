@@ -49,14 +49,31 @@ COMMANDS = [
 
 
 def test_these_are_all_commands() -> None:
-    found: set[tuple[str, ...]] = {(str(command.name),) for command in main.app.registered_commands}
-    for group in main.app.registered_groups:
+    app = main.application()
+    found: set[tuple[str, ...]] = {(str(command.name),) for command in app.registered_commands}
+    for group in app.registered_groups:
         assert group.typer_instance is not None
         found.add((str(group.name),))
         for command in group.typer_instance.registered_commands:
             assert command.callback is not None
             found.add((str(group.name), str(command.name or command.callback.__name__)))
     assert found == set(COMMANDS)
+
+
+def test_a_command_loads_no_module_of_another() -> None:
+    code = """import sys
+from ssd_resnet34.cli.main import application, needed
+application(needed(["info", "x.onnx"]))
+print([name for name in sys.modules if name.startswith("ssd_resnet34.cli.")])"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "ssd_resnet34.cli.info" in done.stdout
+    for other in ("batch", "mlperf", "train", "serve", "eval"):
+        assert f"'ssd_resnet34.cli.{other}'" not in done.stdout, other
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-V"], ["detct"]])
+def test_where_no_command_is_named_all_are_there(arguments: list[str]) -> None:
+    assert main.needed(arguments) == main.COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
