@@ -75,8 +75,9 @@ def test_a_refused_image_ends_a_stream_or_is_an_item_of_it(
     assert [isinstance(result, ImageError) for result in results] == [False, True, False]
 
 
+@pytest.mark.parametrize("streams", [1, 3])
 def test_a_stream_reads_a_few_images_ahead_and_no_more(
-    detector: Detector, picture: np.ndarray[Any, Any], monkeypatch: pytest.MonkeyPatch
+    streams: int, picture: np.ndarray[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Session, "busy", 0.0)  # a network that takes nothing: overlap pays
     taken = 0
@@ -87,13 +88,15 @@ def test_a_stream_reads_a_few_images_ahead_and_no_more(
             taken += 1
             yield picture
 
-    stream = detector.stream(images(), colour="rgb")
-    for done in range(1, 4):  # at first nobody knows what the network takes
+    with ssd_resnet34.load(fake_onnx(), engine=FakeEngine(), streams=streams) as detector:
+        stream = detector.stream(images(), colour="rgb")
+        alone = 3 if streams == 1 else 0  # one by one, while nobody knows what the network takes
+        for done in range(1, alone + 1):
+            next(stream)
+            assert taken == done
         next(stream)
-        assert taken == done
-    next(stream)
-    assert taken == 4 + detector.session.streams + 1
-    stream.close()  # type: ignore[attr-defined]  # it is a generator
+        assert taken == alone + 1 + streams + 1
+        stream.close()  # type: ignore[attr-defined]  # it is a generator
 
 
 def test_pairs_bring_the_picture_or_its_refusal_by_batches_where_a_device_has_the_road() -> None:
