@@ -38,7 +38,7 @@ from ssd_resnet34.batch.place import LocalPlace
 from ssd_resnet34.batch.pool import Care, Pool
 from ssd_resnet34.batch.sources import Search
 from ssd_resnet34.batch.worker import Job
-from ssd_resnet34.benchmarking.pairs import ENOUGH, Comparison, compare, ratio
+from ssd_resnet34.pairs import ENOUGH, Comparison, compare, ratio
 from ssd_resnet34.runtime import cpu
 
 SAMPLE: Final = Path(__file__).resolve().parents[1] / "samples" / "scene.png"

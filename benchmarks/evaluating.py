@@ -14,10 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import ssd_resnet34
-from ssd_resnet34.benchmarking.pairs import ENOUGH, Comparison, compare
 from ssd_resnet34.evaluation.dataset import Dataset, read
 from ssd_resnet34.evaluation.journal import Journal
 from ssd_resnet34.evaluation.running import Network, Settings, find, journal_key, run
+from ssd_resnet34.pairs import ENOUGH, Comparison, compare
 
 from .held_out import scenes
 

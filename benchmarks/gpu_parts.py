@@ -14,11 +14,11 @@ from torch import nn
 from ssd_resnet34 import Detector, SSDResNet34, artifact, session
 from ssd_resnet34.benchmarking import device_rates, rates
 from ssd_resnet34.benchmarking.device_rates import wait
-from ssd_resnet34.benchmarking.pairs import Percentiles, interleave, percentiles, ratio
 from ssd_resnet34.cli.info import platform_facts
 from ssd_resnet34.contract import Contract
 from ssd_resnet34.detector import Options
 from ssd_resnet34.evaluation.agreement import NOTHING, TOLERANCES, compare, head_difference
+from ssd_resnet34.pairs import Percentiles, interleave, percentiles, ratio
 from ssd_resnet34.runtime.device.network import DeviceNetwork, Plan
 from ssd_resnet34.runtime.device.runner import KINDS
 from ssd_resnet34.runtime.precision import Precision

@@ -18,7 +18,6 @@ from statistics import median
 from typing import Final
 
 import ssd_resnet34
-from ssd_resnet34.benchmarking.pairs import ENOUGH, WARM_UPS, Comparison, ratio, seconds
 from ssd_resnet34.evaluation.dataset import read
 from ssd_resnet34.evaluation.running import find
 from ssd_resnet34.mlperf import loadgen, logs, rounds, settings
@@ -27,6 +26,7 @@ from ssd_resnet34.mlperf.road import Prepared, Road, rows
 from ssd_resnet34.mlperf.rounds import Scenario
 from ssd_resnet34.mlperf.settings import Layer
 from ssd_resnet34.mlperf.system import Record, System
+from ssd_resnet34.pairs import ENOUGH, WARM_UPS, Comparison, ratio, seconds
 
 from .held_out import scenes
 

@@ -11,13 +11,11 @@ from collections import deque
 from collections.abc import Iterable
 from time import perf_counter
 
-import cv2
-import numpy as np
-
 import ssd_resnet34
 from benchmarks.pairs import report
-from ssd_resnet34.benchmarking.pairs import Comparison, compare
+from ssd_resnet34.benchmarking.pictures import made_up
 from ssd_resnet34.detector import Detector
+from ssd_resnet34.pairs import Comparison, compare
 from ssd_resnet34.runtime.pipeline import overlapped
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (2600, 1950), (4000, 3000))
@@ -26,19 +24,9 @@ IMAGES = 8
 """In a run: so many that the beginning and the end of an overlap are of little weight."""
 
 
-def picture(width: int, height: int) -> bytes:
-    """A JPEG file of shapes and grain, half a byte a pixel, as cameras write."""
-    rng = np.random.default_rng(1)
-    coarse = rng.integers(0, 256, (height // 50, width // 50, 3), np.uint8)
-    pixels = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    grain = rng.normal(0, 9, pixels.shape)
-    _, data = cv2.imencode(".jpg", np.clip(pixels + grain, 0, 255).astype(np.uint8))
-    return data.tobytes()
-
-
 def compared(detector: Detector, width: int, height: int, pairs: int) -> Comparison:
     """The two ways with pictures of one size."""
-    pictures = [picture(width, height)] * IMAGES
+    pictures = [made_up(1, width, height)] * IMAGES
 
     def one_by_one() -> None:
         _exhaust(map(detector, pictures))

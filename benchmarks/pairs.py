@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 
-from ssd_resnet34.benchmarking.pairs import ENOUGH, Comparison
+from ssd_resnet34.pairs import ENOUGH, Comparison
 
 
 def report(measure: Callable[[int], list[Comparison]], description: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pairs import report
-from ssd_resnet34.benchmarking.pairs import Comparison, compare
+from ssd_resnet34.pairs import Comparison, compare
 from ssd_resnet34.vision.postprocess import postprocess
 
 CASES = ("typical", "crowded", "empty")

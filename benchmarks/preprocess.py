@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.pairs import report
 from ssd_resnet34.benchmarking import literal
-from ssd_resnet34.benchmarking.pairs import Comparison, compare
 from ssd_resnet34.contract import COCO
+from ssd_resnet34.pairs import Comparison, compare
 from ssd_resnet34.vision.preprocess import preprocess
 
 SIZES = ((640, 480), (1920, 1080), (4000, 3000))

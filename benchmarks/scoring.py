@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pairs import report
-from ssd_resnet34.benchmarking.pairs import Comparison, compare
 from ssd_resnet34.evaluation.coco import score
 from ssd_resnet34.evaluation.dataset import Dataset
+from ssd_resnet34.pairs import Comparison, compare
 
 IMAGES, PREDICTIONS = 1000, 100_000
 

@@ -31,7 +31,7 @@ import cv2
 import httpx
 
 import ssd_resnet34
-from ssd_resnet34.benchmarking.pairs import ENOUGH, interleave, percentiles, ratio
+from ssd_resnet34.pairs import ENOUGH, interleave, percentiles, ratio
 
 SAMPLE: Final = Path(__file__).resolve().parents[1] / "samples" / "scene.png"
 CLIENTS: Final = 4

@@ -18,6 +18,8 @@ ROOMS = (
     "artifact",
     "files",
     "npz",
+    "pairs",
+    "spelling",
     "processes",
     "ray_cluster",
     "vision",

@@ -199,8 +199,6 @@ def metadata(model: "onnx.ModelProto | bytes") -> dict[str, str]:
 def trained_size(model: "onnx.ModelProto | bytes") -> int | None:
     """Side in pixels of the input that the model was trained at; None where the file does not say.
 
-    Every engine runs it at 1200, where a model of another size finds less.
-
     Raises:
         ArtifactError, UnsafeWeights: as :func:`load`, for bytes.
     """
@@ -234,6 +232,12 @@ def precision_of(model: "onnx.ModelProto") -> Literal["fp32", "int8"]:
     return "int8" if quantized else "fp32"
 
 
+def inputs_of(model: "onnx.ModelProto") -> "list[onnx.ValueInfoProto]":
+    """What a caller must give: old files list their weights among the inputs, too."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in stored]
+
+
 def check_heads(model: "onnx.ModelProto", contract: Contract) -> None:
     """Refuse a model whose input or outputs are not the contract's, in name, order, type or shape.
 
@@ -243,9 +247,7 @@ def check_heads(model: "onnx.ModelProto", contract: Contract) -> None:
     Raises:
         ArtifactError: the first difference, named.
     """
-    stored = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in stored]
-    outputs = list(model.graph.output)
+    inputs, outputs = inputs_of(model), list(model.graph.output)
     want_inputs = {INPUT_NAME: (3, INPUT_SIZE, INPUT_SIZE)}
     for values, wanted, what in (
         (inputs, want_inputs, "input"),

@@ -93,12 +93,18 @@ def check_target(path: str | PathLike[str]) -> None:
         raise UsageError(f"{name!r}: cannot be written (no permission); {_FOLDER_MEND}")
 
 
+class PipeOrDevice(OSError):
+    """Where a file is wanted."""
+
+
 def open_regular(file: str | PathLike[str]) -> BinaryIO:
     """The bytes of a regular file. A pipe or device, which might be waited for without end, is not
-    opened, as images are not.
+    opened.
 
     Raises:
-        OSError: missing, a folder, a pipe or device, or no permission.
+        IsADirectoryError: a folder.
+        PipeOrDevice: that.
+        OSError: missing, or no permission.
         ValueError: a NUL in the name.
     """
     # Without O_NONBLOCK, opening a pipe would wait for its writer.
@@ -110,7 +116,7 @@ def open_regular(file: str | PathLike[str]) -> BinaryIO:
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    raise OSError(errno.EINVAL, "a pipe or device, not a file")
+    raise PipeOrDevice(errno.EINVAL, "a pipe or device, not a file")
 
 
 def _place(name: str) -> tuple[Path, int | None]:

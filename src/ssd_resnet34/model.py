@@ -12,7 +12,7 @@ from typing import Any
 from . import artifact, weights
 from .compiler import quantization
 from .compiler.quantization import Ranges
-from .contract import Contract
+from .contract import INPUT_SIZE, Contract
 from .errors import UnsupportedPrecision, UsageError
 from .network.builder import PRODUCER
 from .runtime import cache
@@ -86,10 +86,27 @@ class SSDResNet34:
         return weights.load(self.weights)
 
     @cached_property
-    def _given_precision(self) -> str:
+    def _facts(self) -> tuple[str, int | None]:
+        """Precision of what was given, and the size it was trained at."""
         if self.weights == EMBEDDED:
-            return "fp32"  # known without reading 80 MB
-        return artifact.precision_of(artifact.load(self._given))
+            return "fp32", INPUT_SIZE  # known without reading 80 MB
+        graph = artifact.load(self._given)
+        return artifact.precision_of(graph), artifact.trained_size(graph)
+
+    @property
+    def _given_precision(self) -> str:
+        return self._facts[0]
+
+    @property
+    def trained_size(self) -> int | None:
+        """Side in pixels of the input that the weights were trained at; None where they do not say.
+
+        Every engine runs them at 1200, where a model of another size finds less.
+
+        Raises:
+            WeightsError, ArtifactError: the weights cannot be had or are not this network.
+        """
+        return self._facts[1]
 
     @property
     def source(self) -> bytes:

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from ssd_resnet34.benchmarking import plot
-from ssd_resnet34.benchmarking.pairs import Percentiles, Ratio
 from ssd_resnet34.benchmarking.runs import Run
 from ssd_resnet34.errors import UsageError
+from ssd_resnet34.pairs import Percentiles, Ratio
 
 
 def run(name: str, seconds: float, slow: float = 1.0) -> Run:

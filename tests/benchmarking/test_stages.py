@@ -14,8 +14,8 @@ from fake_network import fake_onnx
 from small_network import small_onnx
 from ssd_resnet34 import Detector
 from ssd_resnet34.benchmarking import stages
-from ssd_resnet34.benchmarking.pairs import Percentiles, Ratio
 from ssd_resnet34.errors import CorruptImage, SessionError
+from ssd_resnet34.pairs import Percentiles, Ratio
 
 
 def picture(shade: int = 90) -> bytes:

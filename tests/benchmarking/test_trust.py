@@ -2,9 +2,9 @@
 
 import pytest
 
-from ssd_resnet34.benchmarking.pairs import Ratio
 from ssd_resnet34.benchmarking.runs import Run
 from ssd_resnet34.benchmarking.trust import doubts
+from ssd_resnet34.pairs import Ratio
 
 
 def run(name: str, median: float, spread: float = 0.1) -> Run:

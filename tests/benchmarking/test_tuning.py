@@ -11,8 +11,8 @@ from fake_engine import FakeEngine
 from fake_network import fake_onnx
 from ssd_resnet34 import Detector
 from ssd_resnet34.benchmarking import tuning
-from ssd_resnet34.benchmarking.pairs import Ratio
 from ssd_resnet34.benchmarking.runs import Run
+from ssd_resnet34.pairs import Ratio
 from ssd_resnet34.runtime import cpu
 from ssd_resnet34.runtime.tuning import Tuning
 

@@ -7,9 +7,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SessionError, SSDResNet34Error, UnsupportedPrecision
+from ..pairs import Clock, interleave, percentiles, seconds
 from ..runtime.engines import find
 from ..runtime.precision import PRECISIONS, Precision
-from .pairs import Clock, interleave, percentiles, seconds
 from .rates import CHANNELS, LAYERS, SIDE, Rate, layer_work
 
 if TYPE_CHECKING:

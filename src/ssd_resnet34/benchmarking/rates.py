@@ -15,10 +15,10 @@ import numpy as np
 
 from ..compiler.sensitivity import multiplications
 from ..errors import SessionError, SSDResNet34Error, UnsupportedPrecision
+from ..pairs import Clock, interleave, percentiles
 from ..runtime import cpu
 from ..runtime.engines import find, import_engine
 from ..runtime.precision import PRECISIONS, Precision
-from .pairs import Clock, interleave, percentiles
 
 if TYPE_CHECKING:
     import onnx

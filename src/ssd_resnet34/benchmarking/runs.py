@@ -18,12 +18,12 @@ from ..errors import (
     UnsupportedPrecision,
     UsageError,
 )
+from ..pairs import Clock, Percentiles, Ratio, interleave, percentiles, ratio
 from ..runtime.engines import names
 from ..runtime.precision import PRECISIONS, check_name
 from ..runtime.session import MAX_STREAMS, has_whole_road
 from ..vision.images import Image
 from ..vision.postprocess import rules
-from .pairs import Clock, Percentiles, Ratio, interleave, percentiles, ratio
 
 MAX_BATCH: Final = 256
 """Images of a batch; 17 MB each, as input alone."""

@@ -7,9 +7,9 @@ from time import perf_counter
 from typing import Final
 
 from ..detector import Detector
+from ..pairs import Clock, Percentiles, Ratio, percentiles, ratio
 from ..vision.images import decode
 from ..vision.postprocess import rules
-from .pairs import Clock, Percentiles, Ratio, percentiles, ratio
 from .runs import Configuration
 
 STAGES: Final = ("decode", "preprocess", "network", "postprocess")

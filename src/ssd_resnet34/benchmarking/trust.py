@@ -12,6 +12,11 @@ SPREAD: Final = 0.2
 """How far apart the quartiles of a ratio may lie, as a share of it."""
 
 
+def is_wide(median: float, low: float, high: float) -> bool:
+    """Whether the quartiles of a ratio lie too far apart."""
+    return high - low > SPREAD * median
+
+
 def doubts(runs: Sequence[Run], shares: Sequence[float]) -> list[str]:
     """Why the numbers are not to be trusted, a phrase each; none where nothing speaks against them.
 
@@ -25,7 +30,7 @@ def doubts(runs: Sequence[Run], shares: Sequence[float]) -> list[str]:
         found.append(
             f"the baseline against itself is {ratios[0][1].median:.2f}, not {SAME[0]} to {SAME[1]}"
         )
-    wide = [name for name, one in ratios if one.high - one.low > SPREAD * one.median]
+    wide = [name for name, one in ratios if is_wide(one.median, one.low, one.high)]
     if wide:
         found.append(f"the quartiles of {', '.join(wide)} are more than {100 * SPREAD:.0f} % apart")
     if max(shares, default=0) > 1:

@@ -5,16 +5,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Final
 
-import cv2
-import numpy as np
 import typer
 
 from ..benchmarking import plot, runs
-from ..benchmarking.pairs import ENOUGH
+from ..benchmarking.pictures import made_up
 from ..benchmarking.runs import Configuration
 from ..benchmarking.wording import counted
 from ..errors import ImageError, UnreadableFile, UsageError
 from ..files import check_target
+from ..pairs import ENOUGH
 from ..vision.images import Limits
 from .bench_job import Job
 from .bench_report import caption, faults, show
@@ -165,7 +164,7 @@ def _check_plot(target: Path) -> None:
 def _pictures(images: list[str] | None, most: int) -> tuple[list[bytes], int]:
     """The first ``most`` encoded images that decode, and how many others were refused."""
     if not images:
-        return [_made_up(n) for n in range(min(most, _MADE_UP))], 0
+        return [made_up(n) for n in range(min(most, _MADE_UP))], 0
     found: list[bytes] = []
     refused = 0
     for path in expand(images):
@@ -184,13 +183,3 @@ def _pictures(images: list[str] | None, most: int) -> tuple[list[bytes], int]:
     if not found:
         raise UnreadableFile("--images: none of them can be read; give others, or leave it out")
     return found, refused
-
-
-def _made_up(number: int) -> bytes:
-    """A JPEG file like those of COCO: 640×480, 157 KB (the mean of val2017), shapes and grain."""
-    rng = np.random.default_rng(number)
-    coarse = rng.integers(0, 256, (9, 12, 3), np.uint8)
-    pixels = cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC)
-    grain = rng.normal(0, 9, pixels.shape)
-    _, data = cv2.imencode(".jpg", np.clip(pixels + grain, 0, 255).astype(np.uint8))
-    return data.tobytes()

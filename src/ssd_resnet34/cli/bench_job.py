@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmarking import device_rates, peers, rates, runs, stages, start, tuning
-from ..benchmarking.pairs import ENOUGH, WARM_UPS, settle
 from ..benchmarking.rates import Rate
 from ..benchmarking.runs import Configuration, Contender, Entry, Run, last_line
 from ..benchmarking.stages import Stages
@@ -19,6 +18,7 @@ from ..benchmarking.wording import span
 from ..detector import Detector, load
 from ..errors import SSDResNet34Error, UnsupportedPrecision
 from ..model import SSDResNet34
+from ..pairs import ENOUGH, WARM_UPS, settle
 from ..runtime import cpu
 from ..runtime.precision import PRECISIONS
 from ..runtime.tuning import Tuning

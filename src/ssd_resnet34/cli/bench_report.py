@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from textwrap import wrap
 from typing import Any
 
-from ..benchmarking.pairs import ENOUGH
 from ..benchmarking.rates import Rate
 from ..benchmarking.runs import Run
 from ..benchmarking.stages import Stages
@@ -13,9 +11,10 @@ from ..benchmarking.start import Start
 from ..benchmarking.trust import doubts
 from ..benchmarking.tuning import Tuned
 from ..benchmarking.wording import counted, figures
+from ..pairs import ENOUGH
 from ..runtime.tuning import Tuning, text
 from .info import platform_facts
-from .terminal import printable, show_table
+from .terminal import say, show_table
 
 _LISTS = ("runs", "peers", "decoders", "roads", "rates", "starts", "failed")
 
@@ -102,12 +101,12 @@ def caption(report: dict[str, Any]) -> tuple[str, list[str]]:
 def show(report: dict[str, Any]) -> None:
     """Tables on stdout."""
     machine = report["machine"]
-    _say(f"{machine['cpu']['model']}, {machine['system']}, Python {machine['python']}")
+    say(f"{machine['cpu']['model']}, {machine['system']}, Python {machine['python']}")
     versions = [f"{name} {version}" for name, version in machine["packages"].items() if version]
-    _say(f"ssd-resnet34 {machine['version']}, {', '.join(versions)}")
+    say(f"ssd-resnet34 {machine['version']}, {', '.join(versions)}")
     images = counted(report["images"], "image")
     pairs = counted(report["pairs"], "pair")
-    _say(
+    say(
         f"{report['weights']} on {report['device']}; {counted(report['threads'], 'thread')}, "
         f"{pairs}, {images}; times in ms an image"
     )
@@ -130,7 +129,7 @@ def show(report: dict[str, Any]) -> None:
     if report["starts"]:
         _show_starts(report)
     for warning in report["warnings"]:
-        _say(f"WARNING: {warning}")
+        say(f"WARNING: {warning}")
 
 
 def _show_runs(title: str, rows: Sequence[dict[str, Any]], under: str = "") -> None:
@@ -161,15 +160,15 @@ def _show_runs(title: str, rows: Sequence[dict[str, Any]], under: str = "") -> N
     headings = (title, "p50", "p90", "p99", "img/s", "time / baseline")
     show_table(headings, table, right=(1, 2, 3, 4))
     if under:
-        _say(under)
+        say(under)
     for reason, note in notes.items():
-        _say(f"({note}) {reason}")
+        say(f"({note}) {reason}")
     for row in rows:
         if row["seconds"] is not None and row["reason"] not in ("", "asked for"):
             ours = row["name"].startswith(f"{row['engine']}:")  # peers have names of their own
             chosen = ours and not row["reason"].startswith("asked for")
             lead = f"auto took {row['precision']} in " if chosen else ""
-            _say(f"{lead}{row['name']}: {row['reason']}")
+            say(f"{lead}{row['name']}: {row['reason']}")
 
 
 def _gap(row: dict[str, Any]) -> tuple[str, str]:
@@ -188,7 +187,7 @@ def _show_stages(found: dict[str, Any]) -> None:
         for name, times in [*found["stages"].items(), ("all", whole)]
     ]
     print()
-    _say(f"stages of {found['name']}, one image after the other, and its stream:")
+    say(f"stages of {found['name']}, one image after the other, and its stream:")
     show_table(("stage", "p50", "p90", "p99", "share"), rows, right=(1, 2, 3, 4))
     around, overlap = found["around"], found["overlap"]
     serial, stream = found["serial_images_per_second"], found["stream_images_per_second"]
@@ -247,12 +246,6 @@ def _show_starts(report: dict[str, Any]) -> None:
         )
     headings = ("detect, one image", "cold, s", "MB", "warm, s", "MB", "beyond the network, s")
     show_table(headings, rows, right=(1, 2, 3, 4))
-
-
-def _say(text: str) -> None:
-    """A paragraph in 80 columns, of words that can be copied."""
-    for line in wrap(text, 80, break_long_words=False, break_on_hyphens=False):
-        print(printable(line))
 
 
 def _reason(row: dict[str, Any]) -> str:

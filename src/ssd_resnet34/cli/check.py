@@ -4,7 +4,6 @@ import hashlib
 import json
 from contextlib import ExitStack
 from dataclasses import asdict
-from textwrap import wrap
 from typing import Annotated, Any, Final
 
 import typer
@@ -21,7 +20,7 @@ from ..vision.detections import Detections
 from ..vision.images import Image, Limits
 from .detect import SOME_REFUSED, Inputs, Threads, Weights
 from .inputs import expand, read
-from .terminal import complain, printable, progress, show_table
+from .terminal import complain, progress, say, show_table
 
 EXAMPLES: Final = """Examples:
 
@@ -263,6 +262,4 @@ def _print(runs: list[_Run], images: int, as_json: bool) -> None:
     headings = ("engine", "precision", "heads", "agree", "box", "score")
     show_table(headings, rows, right=(2, 4, 5), folding=3)
     for reason, note in notes.items():
-        # Words that can be copied, as under the tables of ``bench``.
-        for line in wrap(f"({note}) {reason}", 80, break_long_words=False, break_on_hyphens=False):
-            print(printable(line))
+        say(f"({note}) {reason}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from .. import files
-from ..benchmarking.trust import SPREAD
+from ..benchmarking.trust import is_wide
 from ..benchmarking.wording import counted
 from ..compiler.compilation import Calibrated, find_ranges
 from ..compiler.quantization import GIVEN, layers, named_layers
@@ -301,7 +301,7 @@ def _warn_of_doubts(found: Fidelity) -> None:
         )
     low, high = found.spread
     times = f"int8 takes {found.speed:.2f} ({low:.2f} to {high:.2f}) of the time of float"
-    if high - low > SPREAD * found.speed:
+    if is_wide(found.speed, low, high):
         complain(
             f"the machine was busy, and its times are not to be trusted: {times}; measure again "
             "when it is idle",

@@ -125,10 +125,8 @@ def _artifact(source: str) -> dict[str, Any]:
 
 def tensors(model: "onnx.ModelProto") -> dict[str, Any]:
     """``inputs`` and ``outputs`` of a graph: name, dtype, and shape with names of dynamic axes."""
-    stored = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in stored]
     return {
-        "inputs": [_tensor(value) for value in inputs],
+        "inputs": [_tensor(value) for value in artifact.inputs_of(model)],
         "outputs": [_tensor(value) for value in model.graph.output],
     }
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import Any, Final, Literal
 
 from rich import box
@@ -30,6 +31,12 @@ def complain(message: str | Sequence[str], kind: str = "error") -> None:
     lines = [message] if isinstance(message, str) else message
     shown = "\n  ".join(printable(line) for line in lines)
     print(f"{kind}: {shown}", file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """A paragraph on stdout in 80 columns, of words that can be copied."""
+    for line in wrap(text, 80, break_long_words=False, break_on_hyphens=False):
+        print(printable(line))
 
 
 def show_table(

@@ -1,9 +1,7 @@
 """The note that a model was trained at another size than it runs at."""
 
-from .. import artifact
 from ..contract import INPUT_SIZE
 from ..model import SSDResNet34
-from ..weights.records import EMBEDDED
 from .terminal import complain
 
 
@@ -12,9 +10,9 @@ def note_size(model: SSDResNet34, *, quiet: bool) -> None:
 
     Without it, that such a model finds little looks like a fault of the run.
     """
-    if quiet or model.weights == EMBEDDED:  # trained at 1200; a warm start parses no graph
+    if quiet:
         return
-    size = artifact.trained_size(model.enf)
+    size = model.trained_size
     if size not in (None, INPUT_SIZE):
         complain(
             f"{model.name} was trained at {size}×{size} and runs at {INPUT_SIZE}×{INPUT_SIZE}, "

@@ -218,7 +218,7 @@ def check_installed() -> None:
     """
     try:
         import pycocotools.coco
-        import pycocotools.cocoeval  # noqa: F401
+        import pycocotools.cocoeval  # noqa: F401  # the import is the check
     except ImportError as error:
         raise MissingExtra(
             "average precision needs pycocotools: pip install 'ssd-resnet34[eval]'"

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from os import path as paths
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from ..contract import Contract
 from ..detector import DEFAULT_SCORE_THRESHOLD
 from ..errors import ImageError, UsageError
 from ..model import SSDResNet34
+from ..pairs import Ratio, interleave, ratio
 from ..runtime.session import Outputs, Session
 from ..vision.detections import Detections
 from ..vision.preprocess import ModelInput
@@ -95,19 +97,16 @@ class Reference:
         found: Fidelity,
         on_pair: Callable[[], None] = lambda: None,
     ) -> Fidelity:
-        """``found`` with the time of ``PAIRS`` pairs of runs over an image: a pair sees the same
-        load of the machine, and who goes first alternates."""
+        """``found`` with the time of ``PAIRS`` interleaved pairs of runs over an image."""
         inputs = self.model.preprocess(image)
-        sessions = (candidate, self._rival)
-        for session in sessions:
-            session.run(inputs)  # warms up
-        times = []
-        for number in range(PAIRS):
-            order = sessions[:: -1 if number % 2 else 1]
-            taken = [_timed(session, inputs)[1] for session in order]
-            first, second = taken[:: -1 if number % 2 else 1]
-            times.append((first, second))
-            on_pair()
+        times = interleave(
+            partial(candidate.run, inputs),
+            partial(self._rival.run, inputs),
+            PAIRS,
+            warm_ups=1,
+            clock=time.perf_counter,
+            on_pair=on_pair,
+        )
         return replace(found, **_speed(times))
 
     def _warm_up(self, inputs: ModelInput) -> None:
@@ -222,13 +221,12 @@ def _median(values: Sequence[float]) -> float:
 
 def _speed(times: Sequence[tuple[float, float]]) -> dict[str, Any]:
     """What :class:`Fidelity` says of pairs of seconds (candidate, float)."""
-    ratios = sorted(a / b for a, b in times) or [math.nan]
-    count = len(ratios)
+    found = ratio(times) if times else Ratio(math.nan, math.nan, math.nan, 0)
     return {
-        "speed": statistics.median(ratios),
+        "speed": found.median,
         "seconds": (_median([a for a, _ in times]), _median([b for _, b in times])),
-        "spread": (ratios[count // 4], ratios[3 * count // 4]),
-        "pairs": len(times),
+        "spread": (found.low, found.high),
+        "pairs": found.pairs,
     }
 
 

@@ -11,7 +11,6 @@ show the colour they hide. What no decoder notices, such as a JPEG with a zeroed
 """
 
 import os
-import stat
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeAlias, get_args
@@ -32,6 +31,7 @@ from ..errors import (  # noqa: E402
     UnreadableFile,
     UsageError,
 )
+from ..files import PipeOrDevice, open_regular  # noqa: E402
 from .header import FORMATS, corrupt, essential_png, read_header  # noqa: E402
 
 if "OPENCV_LOG_LEVEL" not in os.environ:  # else the user wants to see it
@@ -185,21 +185,14 @@ def read_bytes(path: str, limits: Limits = DEFAULT_LIMITS) -> bytes:
         TooManyBytes: over the limit; at most one byte more is read.
     """
     shown = printable(path)
-    # Without O_NONBLOCK, opening a pipe would wait for its writer.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(path, flags)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
-                raise UnreadableFile(f"{shown}: {what}, not a file; give an image file")
-            if status.st_size > limits.max_bytes:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > limits.max_bytes:
                 raise _too_many_bytes(shown, limits)
-            with open(descriptor, "rb", closefd=False) as file:
-                return _read_file(file, shown, limits)
-        finally:
-            os.close(descriptor)
+            return _read_file(file, shown, limits)
+    except (IsADirectoryError, PipeOrDevice) as error:
+        what = "a folder" if isinstance(error, IsADirectoryError) else "a pipe or device"
+        raise UnreadableFile(f"{shown}: {what}, not a file; give an image file") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableFile(f"{shown}: {reason}; check the path and its permission") from error

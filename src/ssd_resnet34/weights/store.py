@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from .. import files
 from ..errors import DownloadFailed, UnknownWeights, UsageError, WeightsError, WrongHash
+from ..spelling import did_you_mean
 from . import embedded, readers
 from .download import TIMEOUT, Progress, download, place
 from .records import EMBEDDED, RECORDS, Record
@@ -42,12 +43,8 @@ def record(name: str) -> Record:
     """
     if name in RECORDS:
         return RECORDS[name]
-    import difflib
-
-    near = difflib.get_close_matches(name, RECORDS, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     raise UnknownWeights(
-        f"no weights record {name!r}; {hint}there are {', '.join(RECORDS)} "
+        f"no weights record {name!r}; {did_you_mean(name, RECORDS)}there are {', '.join(RECORDS)} "
         "(`ssd-resnet34 weights list`)"
     )
 

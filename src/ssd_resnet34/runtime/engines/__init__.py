@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...contract import Contract
 from ...errors import EngineUnavailable, UnknownEngine, UsageError
+from ...spelling import did_you_mean
 from ..cache import Cache
 from ..precision import Precision
 from ..tensors import Array
@@ -133,12 +134,10 @@ def find(engine: str | Engine | Callable[[], Engine]) -> Engine:
                     f"engine {engine!r} ({entry.value}) cannot be imported: {error}; install what "
                     "its distribution needs"
                 ) from error
-    import difflib
-
     known = ["auto", *names()]
-    near = difflib.get_close_matches(engine, known, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UnknownEngine(f"engine {engine!r} is unknown; {hint}there are {', '.join(known)}")
+    raise UnknownEngine(
+        f"engine {engine!r} is unknown; {did_you_mean(engine, known)}there are {', '.join(known)}"
+    )
 
 
 def has_whole_road(engine: Engine, device: str) -> bool:

@@ -171,8 +171,6 @@ def _annotation_file(path: Path, split: str | None, names: Names) -> Path:
                 f"{path}: is one split already; name a folder, or leave out {names.split} "
                 f"({split!r})"
             )
-        if os.path.exists(path) and not os.path.isfile(path):  # it might be waited for
-            raise UsageError(f"{path}: a pipe or device, not a file; save it as a JSON file")
         return path
     split = split or "train"
     known = [

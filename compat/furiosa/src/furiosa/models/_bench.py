@@ -7,8 +7,8 @@ from typing import Final
 
 from furiosa.models.vision import SSDResNet34
 from furiosa.runtime.sync import Runner
-from ssd_resnet34.benchmarking.pairs import percentiles
 from ssd_resnet34.errors import ImageError
+from ssd_resnet34.pairs import percentiles
 
 _RULE: Final = "-" * 70
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fake_clock import FakeClock
-from ssd_resnet34.benchmarking.pairs import (
+from ssd_resnet34.pairs import (
     ENOUGH,
     Percentiles,
     Ratio,
