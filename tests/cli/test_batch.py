@@ -46,7 +46,7 @@ def test_a_folder_becomes_rows_a_report_and_labels(
     assert again.code == 3
     assert (facts["inputs"], facts["refused"], facts["resumed"]) == (6, 1, 6)
     assert "6 of 6 inputs were done before" in again.err
-    other = batch("run", tmp_path / "in", "-o", out, "--threshold", "0.9")
+    other = batch("run", tmp_path / "in", "-o", out, "--score-threshold", "0.9")
     assert other.code == 1
     assert "score_threshold 0.3, not 0.9" in other.err
     assert len(other.err.splitlines()) == 1

@@ -239,7 +239,7 @@ def test_classes_and_threshold_choose(run: Run, picture: Picture) -> None:
     "arguments",
     [
         [],
-        ["--threshold", "2"],
+        ["--score-threshold", "2"],
         ["--nms", "soft"],
         ["--precision", "fp8"],
         ["--threads", "0"],

@@ -48,7 +48,7 @@ def test_every_option_shows_in_the_file_and_in_the_json(
     out = tmp_path / "all.onnx"
     result = run(
         "export", "-w", small, "-o", out, "--end-to-end", "--batch", 2, "--static",
-        "--opset", 13, "--uint8-input", "--threshold", 0.3, "--iou-threshold", 0.6,
+        "--opset", 13, "--uint8-input", "--score-threshold", 0.3, "--iou-threshold", 0.6,
         "--pre-nms-top-k", 100, "--top-k", 50, "--precision", "fp32",
         "--image", picture("a.png"), "--json",
     )  # fmt: skip
@@ -115,7 +115,7 @@ def test_detections_are_checked_on_a_picture_with_objects_where_none_is_given(
 
 def test_a_check_without_detections_says_so(run: Run, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "none.onnx"
-    result = run("export", "-w", weights, "-o", out, "--end-to-end", "--threshold", 0.999)
+    result = run("export", "-w", weights, "-o", out, "--end-to-end", "--score-threshold", 0.999)
     assert result.code == 0
     assert "note: nothing was detected in the check; give a picture with --image" in result.err
 
@@ -125,12 +125,12 @@ def test_a_check_without_detections_says_so(run: Run, weights: Path, tmp_path: P
     [
         (["--raw-heads", "--split-heads"], "exclude one another"),
         (["--split-heads", "--end-to-end"], "exclude one another"),
-        (["--threshold", "0.3"], "--threshold needs --end-to-end: raw-heads"),
+        (["--score-threshold", "0.3"], "--score-threshold needs --end-to-end: raw-heads"),
         (["--split-heads", "--top-k", "5"], "--top-k needs --end-to-end: split-heads"),
         (["--iou-threshold", "0.5"], "--iou-threshold needs --end-to-end"),
         (["--pre-nms-top-k", "200"], "--pre-nms-top-k needs --end-to-end"),
-        (["--end-to-end", "--threshold", "2"], "score_threshold: 2.0 is out of range"),
-        (["--end-to-end", "--threshold", "nan"], "score_threshold: nan is out of range"),
+        (["--end-to-end", "--score-threshold", "2"], "score_threshold: 2.0 is out of range"),
+        (["--end-to-end", "--score-threshold", "nan"], "score_threshold: nan is out of range"),
         (["--end-to-end", "--iou-threshold", "0"], "give a number above 0"),
         (["--end-to-end", "--top-k", "0"], "top_k: 0 is out of range"),
         (["--batch", "0"], "batch: 0 is out of range; give 1 to 1024"),

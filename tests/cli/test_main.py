@@ -101,7 +101,7 @@ def test_the_version_is_told(run: Run, option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("det", "detect"), ("detect --thresh", "--threshold")]
+    ("typed", "meant"), [("det", "detect"), ("detect --score", "--score-threshold")]
 )
 def test_a_shell_completes_commands_and_options(
     run: Run, monkeypatch: pytest.MonkeyPatch, typed: str, meant: str
@@ -207,7 +207,10 @@ def test_why_no_engine_works_on_a_device_is_a_line_for_each(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["detect", "a.jpg", "-t", "1.5"], "'--threshold' / '-t': must be less than or equal to 1"),
+        (
+            ["detect", "a.jpg", "-t", "1.5"],
+            "'--score-threshold' / '-t': must be less than or equal to 1",
+        ),
         (["detect", "a.jpg", "--threads", "x"], "'--threads': must be a valid integer"),
         (["detect", "a.jpg", "--precision", "int4"], "'--precision': 'int4' is not one of 'auto'"),
         (["mlperf", "run", "a", "b", "-o", "c", "--round", "v9"], "'--round': 'v9' is not one of"),

@@ -30,7 +30,7 @@ from ..runtime import cpu
 from ..vision.images import Limits
 from .batch_progress import Shown
 from .batch_report import plan_facts, report_facts, setting, show_outcome, show_plan, show_report
-from .detect import SOME_REFUSED, Engine, InPrecision, Nms, Precision, Weights
+from .detect import SOME_REFUSED, Engine, InPrecision, Nms, Precision, ScoreThreshold, Weights
 from .terminal import complain, printable, progress
 
 RUN_EXAMPLES: Final = """Examples:
@@ -39,7 +39,7 @@ ssd-resnet34 batch run photos/ -o found/
 
 ssd-resnet34 batch run s3://bucket/photos/ -o s3://bucket/found
 
-ssd-resnet34 batch run list.txt -o found/ --format jsonl --threshold 0.5
+ssd-resnet34 batch run list.txt -o found/ --format jsonl -t 0.5
 
 ssd-resnet34 batch run inventory.parquet --column key -o found/ --workers 8
 """
@@ -109,9 +109,7 @@ def run(
     source: Source,
     output: Output,
     form: Form = None,
-    threshold: Annotated[
-        float, typer.Option("--threshold", "-t", min=0, max=1, help="Least score kept.")
-    ] = detectors.DEFAULT_SCORE_THRESHOLD,
+    score_threshold: ScoreThreshold = detectors.DEFAULT_SCORE_THRESHOLD,
     classes: Annotated[
         str | None, typer.Option("--classes", help="Only these, by name: car,bus.")
     ] = None,
@@ -185,7 +183,7 @@ def run(
         device=device,
         precision=precision.value,
         threads=threads,
-        options=Options(score_threshold=threshold, nms=nms.value, classes=wanted),
+        options=Options(score_threshold=score_threshold, nms=nms.value, classes=wanted),
         limits=Limits(),
         patience=Patience(min(patience, timeout / 2)),
     )

@@ -18,7 +18,7 @@ from ..runtime.engines import describe
 from ..runtime.tensors import Outputs
 from ..vision.detections import Detections
 from ..vision.images import Image, Limits
-from .detect import SOME_REFUSED, Inputs, Threads, Weights
+from .detect import SOME_REFUSED, Inputs, ScoreThreshold, Threads, Weights
 from .inputs import expand, read
 from .terminal import complain, progress, say, show_table
 
@@ -46,9 +46,7 @@ def check(
             show_default=False,
         ),
     ] = None,
-    threshold: Annotated[
-        float, typer.Option("--threshold", "-t", min=0, max=1)
-    ] = DEFAULT_SCORE_THRESHOLD,
+    score_threshold: ScoreThreshold = DEFAULT_SCORE_THRESHOLD,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -82,7 +80,7 @@ def check(
                 complain(f"{error} [{error.code}]", "refused")
                 continue
             done += 1
-            _run_all(runs, image, threshold)
+            _run_all(runs, image, score_threshold)
     if not done:
         complain("none of the images could be read, so nothing was compared; give one that can")
         raise typer.Exit(1)
@@ -202,7 +200,7 @@ def _check_reference(rounded: SSDResNet34, source: SSDResNet34) -> None:
         complain(f"{rounded.name} was not compiled from these bytes of {source.name}", "note")
 
 
-def _run_all(runs: list[_Run], image: Image, threshold: float) -> None:
+def _run_all(runs: list[_Run], image: Image, score_threshold: float) -> None:
     inputs = runs[0].model.preprocess(image)
     reference: tuple[Outputs, Detections] | None = None
     for run in runs:
@@ -210,7 +208,7 @@ def _run_all(runs: list[_Run], image: Image, threshold: float) -> None:
             continue
         try:
             outputs = run.session.run(inputs)
-            (found,) = run.model.postprocess(outputs, score_threshold=threshold)
+            (found,) = run.model.postprocess(outputs, score_threshold=score_threshold)
         except SSDResNet34Error as error:  # NaN, a failing engine: that is what we look for
             if reference is None:
                 raise

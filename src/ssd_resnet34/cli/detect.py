@@ -32,7 +32,7 @@ EXAMPLES: Final = """Examples:
 
 ssd-resnet34 detect street.jpg
 
-ssd-resnet34 detect photos/ --save drawn/ --threshold 0.5
+ssd-resnet34 detect photos/ --save drawn/ -t 0.5
 
 ssd-resnet34 detect 'photos/**/*.jpg' --json > found.jsonl
 
@@ -82,6 +82,10 @@ InPrecision = Annotated[
 ]
 """What the network runs in; with a name of its own, since all its values break a line of help."""
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]
+ScoreThreshold = Annotated[
+    float,
+    typer.Option("--score-threshold", "-t", min=0, max=1, help="Only scores over it count."),
+]
 
 
 def detect(
@@ -99,9 +103,7 @@ def detect(
     classes: Annotated[
         str | None, typer.Option("--classes", help="Only these, by name: car,bus.")
     ] = None,
-    threshold: Annotated[
-        float, typer.Option("--threshold", "-t", min=0, max=1, help="Least score shown.")
-    ] = detectors.DEFAULT_SCORE_THRESHOLD,
+    score_threshold: ScoreThreshold = detectors.DEFAULT_SCORE_THRESHOLD,
     nms: Annotated[
         Nms, typer.Option(help="mlperf repeats the public reference's IoU.")
     ] = Nms.exact,
@@ -153,7 +155,7 @@ def detect(
                 device=device,
                 precision=precision.value,
                 threads=threads,
-                score_threshold=threshold,
+                score_threshold=score_threshold,
                 nms=nms.value,
                 classes=wanted,
                 limits=limits,
@@ -165,10 +167,10 @@ def detect(
         if verbose:
             complain(f"{detector.model.name}, {detector.session.setting}", "model")
         if watching is not None:
-            refused = videos.run(detector, watching, as_json, target, threshold, quiet)
+            refused = videos.run(detector, watching, as_json, target, score_threshold, quiet)
             raise typer.Exit(SOME_REFUSED if refused else 0)
         out = _Output(form, detector.session.contract.categories, stack)
-        drawings = Drawings(target, threshold, quiet=quiet) if target is not None else None
+        drawings = Drawings(target, score_threshold, quiet=quiet) if target is not None else None
         left_out = target.path if target is not None and not target.is_file else None
         ticker = stack.enter_context(progress("detect", None, quiet=quiet))
         for item in _results(detector, expand(images, left_out), limits, verbose):

@@ -22,7 +22,16 @@ from ..evaluation.running import Settings, journal_key, run
 from ..files import check_target
 from ..vision.writers import STREAM_EXTENSIONS, extension_of
 from . import eval_report, explain_report
-from .detect import SOME_REFUSED, Engine, InPrecision, Nms, Precision, Threads, Weights
+from .detect import (
+    SOME_REFUSED,
+    Engine,
+    InPrecision,
+    Nms,
+    Precision,
+    ScoreThreshold,
+    Threads,
+    Weights,
+)
 from .embedded_note import note_embedded
 from .eval_inputs import Go, Reasons, Way, explained, from_file, from_run
 from .eval_output import compare_files, save, write_report
@@ -100,9 +109,7 @@ def eval_(
     nms: Annotated[
         Nms, typer.Option(help="mlperf repeats the public reference's IoU.")
     ] = Nms.exact,
-    score_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Least score that counts.")
-    ] = Settings.score_threshold,
+    score_threshold: ScoreThreshold = Settings.score_threshold,
     top_k: Annotated[int, typer.Option(min=1, help="Detections an image.")] = Settings.top_k,
     predictions: Annotated[
         Path | None,

@@ -75,9 +75,9 @@ def export(
     uint8_input: Annotated[
         bool, typer.Option("--uint8-input", help="Input 0..255; the graph normalises it.")
     ] = False,
-    threshold: Annotated[
+    score_threshold: Annotated[
         float | None,
-        typer.Option("--threshold", "-t", help="Least score, with --end-to-end. [0.05]"),
+        typer.Option("--score-threshold", "-t", help="Least score, with --end-to-end. [0.05]"),
     ] = None,
     iou_threshold: Annotated[
         float | None, typer.Option(help="IoU that drops a box, with --end-to-end. [0.5]")
@@ -99,7 +99,7 @@ def export(
     It is written only if the two agree; else the exit code is 1.
     """
     given = {
-        "--threshold": ("score_threshold", threshold),
+        "--score-threshold": ("score_threshold", score_threshold),
         "--iou-threshold": ("iou_threshold", iou_threshold),
         "--pre-nms-top-k": ("pre_nms_top_k", pre_nms_top_k),
         "--top-k": ("top_k", top_k),
