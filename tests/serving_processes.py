@@ -15,7 +15,7 @@ from ssd_resnet34.serving.worker import Worker
 from ssd_resnet34.vision.images import Limits
 
 CONFIG = WorkerConfig("fake.onnx", "fake", "cpu", "fp32", 1, Limits())
-STARTED = Started(COCO, "fake.onnx", "fake", "fp32", "cpu", 1, 1, 2, 0.01, "summary")
+STARTED = Started(COCO, "fake.onnx", "fake", "fp32", "cpu", 1, 1, 2, 0.01, "summary", None)
 
 
 class Scripted:

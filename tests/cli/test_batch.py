@@ -19,10 +19,11 @@ def batch(
     run: Run, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., object]:
     """``batch("run", …)`` with the fake engine, in this process and its workers."""
+    usual = weights
     batch_site.install(tmp_path / "site", "fake", batch_site.ENGINES["fake"])
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
 
-    def call(*words: str | Path) -> object:
+    def call(*words: str | Path, weights: Path = usual) -> object:
         more = ["--engine", "fake", "--weights", weights] if words[0] == "run" else []
         return run("batch", *words, *more, fake=False)
 
@@ -62,6 +63,15 @@ def test_a_folder_becomes_rows_a_report_and_labels(
     assert labels.code == 0
     assert "5 images" in labels.out
     assert "1 refused inputs have no entry" in labels.err
+
+
+def test_a_model_that_was_trained_at_another_size_is_told_of(
+    batch: Run, picture: Picture, tmp_path: Path, trained_at_600: Path
+) -> None:
+    words = ("run", picture("in/a.png").parent, "-o", tmp_path / "out")
+    told = batch(*words, weights=trained_at_600)
+    assert (told.code, told.err.count("note: trained.onnx was trained at 600×600")) == (0, 1)
+    assert "trained at" not in batch(*words, "-q", weights=trained_at_600).err
 
 
 def test_a_plan_is_made_once_and_shown(batch: Run, picture: Picture, tmp_path: Path) -> None:

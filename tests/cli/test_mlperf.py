@@ -59,8 +59,9 @@ def mlperf(
     """``mlperf("--scenario", "offline", "-o", out)`` on these pictures with the fake engine."""
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("COLUMNS", "80")
+    usual = weights
 
-    def call(*options: str | Path, engine: str = "fake") -> Result:
+    def call(*options: str | Path, engine: str = "fake", weights: Path = usual) -> Result:
         chosen = ["--engine", engine, "--weights", str(weights)]
         return run("mlperf", "run", annotations, annotations.parent / "images", *chosen, *options)
 
@@ -130,6 +131,15 @@ def test_json_is_run_json_and_the_settings_are_told_before(mlperf: Mlperf, tmp_p
     assert found["run_seconds"] > 0
     quiet = mlperf("--scenario", "offline", "--quick", "--json", "-o", out, "-q")
     assert quiet.err == ""
+
+
+def test_a_model_that_was_trained_at_another_size_is_told_of(
+    mlperf: Mlperf, tmp_path: Path, trained_at_600: Path
+) -> None:
+    out = tmp_path / "out"
+    told = mlperf("--scenario", "offline", "--quick", "-o", out, weights=trained_at_600)
+    assert told.err.count("note: trained.onnx was trained at 600×600 and runs at 1200") == 1
+    assert json.loads((out / "run.json").read_text())["system"]["trained_size"] == 600
 
 
 def test_a_user_conf_is_read_shown_and_kept(mlperf: Mlperf, tmp_path: Path) -> None:

@@ -19,6 +19,15 @@ from ssd_resnet34.serving.tasks import WorkerConfig
 from ssd_resnet34.vision.images import Limits
 
 
+def started(monkeypatch: pytest.MonkeyPatch, trained_size: int | None) -> None:
+    """A server that is ready at once, and ends."""
+    facts = SimpleNamespace(
+        model="embedded", engine="fake", precision="fp32", seconds=0.1, trained_size=trained_size
+    )
+    announcing = "ssd_resnet34.serving.server.run"
+    monkeypatch.setattr(announcing, lambda _, announce: announce("http://here", facts))
+
+
 @pytest.mark.parametrize(("words", "told"), [([], 1), (["-w", "embedded"], 0), (["-q"], 0)])
 def test_the_log_says_that_the_embedded_weights_are_not_for_photographs(
     run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
@@ -26,11 +35,23 @@ def test_the_log_says_that_the_embedded_weights_are_not_for_photographs(
 ) -> None:  # fmt: skip
     for logger in ("ssd_resnet34", "uvicorn"):
         caplog.set_level(logging.INFO, logger)  # the command changes it: set back at the end
-    facts = SimpleNamespace(model="embedded", engine="fake", precision="fp32", seconds=0.1)
-    announcing = "ssd_resnet34.serving.server.run"
-    monkeypatch.setattr(announcing, lambda _, announce: announce("http://here", facts))
+    started(monkeypatch, trained_size=1200)
     assert run("serve", *words).code == 0
     assert caplog.text.count("for photographs: -w mlcommons") == told
+
+
+@pytest.mark.parametrize(
+    ("size", "words", "told"), [(600, [], 1), (600, ["-q"], 0), (1200, [], 0), (None, [], 0)]
+)
+def test_the_log_says_that_a_model_was_trained_at_another_size(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    size: int | None, words: list[str], told: int,
+) -> None:  # fmt: skip
+    for logger in ("ssd_resnet34", "uvicorn"):
+        caplog.set_level(logging.INFO, logger)
+    started(monkeypatch, trained_size=size)
+    assert run("serve", *words).code == 0
+    assert caplog.text.count("note: embedded was trained at 600×600 and runs at 1200") == told
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])

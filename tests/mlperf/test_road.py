@@ -114,3 +114,4 @@ def test_the_system_is_measured_and_described() -> None:
     assert (known.engine, known.precision, known.device) == ("fake", "fp32", "cpu")
     assert (known.threads, known.streams, known.batch) == (1, 1, 1)
     assert len(known.sha256) == 64
+    assert known.trained_size is None  # the file does not say

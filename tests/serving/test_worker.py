@@ -58,6 +58,7 @@ def test_the_first_report_says_what_runs() -> None:
     ):
         assert (started.engine, started.precision, started.streams) == ("fake", "fp32", 1)
         assert started.slots == 2, "while one runs, another is decoded"
+        assert started.trained_size is None, "the file does not say"
         assert started.seconds > 0
         assert "Engine: fake" in started.summary
 

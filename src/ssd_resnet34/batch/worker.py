@@ -83,6 +83,7 @@ class Ready:
         facts: all that rows depend on but the inputs.
         summary: engine, precision and threads, for people.
         depth: inputs that it takes at a time.
+        trained_size: pixels of the input that the model was trained at; None where it does not say.
     """
 
     model: str
@@ -90,6 +91,7 @@ class Ready:
     facts: str
     summary: str
     depth: int
+    trained_size: int | None
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def describe(running: Detector) -> Ready:
         depth=session.threads + (session.streams + 1) * session.batch
         if session.whole_road
         else session.streams + 1,
+        trained_size=running.model.trained_size,
     )
 
 

@@ -15,6 +15,7 @@ from ..batch.pace import Pace
 from ..batch.watching import Watcher
 from ..batch.worker import Done, Ready
 from .terminal import complain
+from .trained_size import note_size
 
 EVERY: Final = 60.0
 """Seconds between two lines where there is no terminal."""
@@ -66,6 +67,7 @@ class Shown(Watcher):
                 f"{plan.count:,} inputs in {plan.shards:,} shards, manifest {plan.digest}", "plan"
             )
             complain(f"{ready.summary}; fingerprint {ready.fingerprint}", "model")
+        note_size(ready.model, ready.trained_size, quiet=self.quiet)
         if remaining < plan.count:
             self.note(f"{plan.count - remaining:,} of {plan.count:,} inputs were done before")
         self._show(self.pace.line(), remaining, 0)

@@ -161,7 +161,7 @@ def detect(
                 limits=limits,
             )
         )
-        note_size(detector.model, quiet=quiet)
+        note_size(detector.model.name, detector.model.trained_size, quiet=quiet)
         if not note_untaught(weights, wanted or (), quiet=quiet):
             note_embedded(context, quiet=quiet)
         if verbose:

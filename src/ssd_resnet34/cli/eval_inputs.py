@@ -213,7 +213,7 @@ class Way:
                 threads=self.threads,
             )
         )
-        note_size(detector.model, quiet=quiet)
+        note_size(detector.model.name, detector.model.trained_size, quiet=quiet)
         return Network(detector.model, detector.session, images, resize=self.resize)
 
     def recipe(self, heads: Heads, images: Literal["all", "annotated"]) -> Recipe:

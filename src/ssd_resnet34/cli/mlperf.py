@@ -22,6 +22,7 @@ from .detect import Engine, InPrecision, Nms, Precision, Threads, Weights
 from .eval import Images, LogClasses
 from .mlperf_report import Report, setting_lines
 from .terminal import Ticker, complain, progress
+from .trained_size import note_size
 
 RUN_EXAMPLES: Final = """Examples:
 
@@ -265,6 +266,7 @@ class _Shown:
                     "`eval` leaves them out",
                     "note",
                 )
+        note_size(ready.facts.weights, ready.facts.trained_size, quiet=self.quiet)
         if not self.quiet:
             complain(ready.facts.summary, "system")
             for line in setting_lines(ready.settings, self.job):

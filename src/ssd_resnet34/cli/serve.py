@@ -14,6 +14,7 @@ from ..vision.images import Limits
 from .detect import Engine, InPrecision, Precision, Threads, Weights
 from .embedded_note import EMBEDDED_NOTE, nobody_named
 from .terminal import complain
+from .trained_size import size_note
 
 if TYPE_CHECKING:
     from ..serving.tasks import Started
@@ -126,6 +127,9 @@ def serve(
         )
         if nobody_named(context):
             _LOG.info("note: %s", EMBEDDED_NOTE)
+        note = size_note(facts.model, facts.trained_size)
+        if note:
+            _LOG.info("note: %s", note)
         # Not in the log's form, and the last before requests: scripts wait for it.
         complain(f"{address}/ (stop with Ctrl-C)", "serving")
 

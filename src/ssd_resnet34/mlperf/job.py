@@ -42,7 +42,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Facts:
-    """The system under test, in the session's own words."""
+    """The system under test, in the session's own words; ``trained_size`` is that of the weights,
+    pixels, None where they do not say."""
 
     weights: str
     sha256: str
@@ -53,6 +54,7 @@ class Facts:
     streams: int
     batch: int
     summary: str
+    trained_size: int | None
 
 
 @dataclass(frozen=True)

@@ -181,4 +181,5 @@ def facts(detector: Detector) -> Facts:
         streams=session.streams,
         batch=session.batch,
         summary=session.summary().splitlines()[-1],
+        trained_size=detector.model.trained_size,
     )

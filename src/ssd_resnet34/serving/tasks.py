@@ -95,7 +95,8 @@ class Started:
     """The worker is ready; what runs in it.
 
     ``seconds`` one image takes, ``streams`` of them at the same time. ``slots`` are tasks at the
-    same time: while the network runs one, another is decoded.
+    same time: while the network runs one, another is decoded. ``trained_size`` is the model's
+    (:attr:`SSDResNet34.trained_size`).
     """
 
     contract: Contract
@@ -108,6 +109,7 @@ class Started:
     slots: int
     seconds: float
     summary: str
+    trained_size: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,7 @@ class Worker:
             self._slots,
             sum(watch.seconds.values()),
             session.summary(),
+            self._detector.model.trained_size,
         )
 
     def _run(self, order: Order) -> None:
