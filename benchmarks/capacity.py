@@ -253,7 +253,7 @@ def rate_of(path: Path) -> float:
     report = json.loads(path.read_text())
     if not report.get("stages"):
         sys.exit(f"{path}: has no stages; run `ssd-resnet34 bench --json` without --no-stages")
-    return float(report["stages"]["stream"])
+    return float(report["stages"]["stream_images_per_second"])
 
 
 def main() -> None:
