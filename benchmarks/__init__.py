@@ -1,7 +1,12 @@
 """Measurements behind the numbers of the docs; each module is a command of its own."""
 
 import sys
+from pathlib import Path
 from types import TracebackType
+from typing import Final
+
+SAMPLE: Final = Path(__file__).resolve().parents[1] / "samples" / "scene.png"
+"""The sample picture."""
 
 
 def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

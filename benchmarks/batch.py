@@ -23,13 +23,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 import cv2
 import numpy as np
 
 import ssd_resnet34
+from benchmarks import SAMPLE
 from ssd_resnet34 import ray_cluster
 from ssd_resnet34.batch import cluster, manifest, running, shards
 from ssd_resnet34.batch.cluster import Actors
@@ -38,10 +38,8 @@ from ssd_resnet34.batch.place import LocalPlace
 from ssd_resnet34.batch.pool import Care, Pool
 from ssd_resnet34.batch.sources import Search
 from ssd_resnet34.batch.worker import Job
-from ssd_resnet34.pairs import ENOUGH, Comparison, compare, ratio
+from ssd_resnet34.pairs import ENOUGH, Comparison, compare, compared
 from ssd_resnet34.runtime import cpu
-
-SAMPLE: Final = Path(__file__).resolve().parents[1] / "samples" / "scene.png"
 
 LEAST: Final = {"stream": 0.95, "ray": 0.90}
 """Least rate of ours as a share of the other's."""
@@ -128,10 +126,7 @@ def against_local(pairs: int, count: int) -> Comparison:
                     times.append((taken[0], taken[1]))
         finally:
             ray.shutdown()
-    one = ratio(times)
-    local, mine = (1e3 * median(side) for side in zip(*times, strict=True))
-    title = f"Ray on one node, 2 shards of {count} images, ms an image"
-    return Comparison(title, one.median, one.low, one.high, local, mine, pairs)
+    return compared(f"Ray on one node, 2 shards of {count} images, ms an image", times)
 
 
 def steady(found: Manifest, work: Callable[[], None]) -> float:

@@ -42,7 +42,7 @@ from ssd_resnet34.evaluation.journal import Journal
 from ssd_resnet34.evaluation.published import PUBLISHED
 from ssd_resnet34.evaluation.recipe import Recipe
 from ssd_resnet34.evaluation.running import Network
-from ssd_resnet34.files import replacing
+from ssd_resnet34.files import write
 from ssd_resnet34.runtime.session import Session
 from ssd_resnet34.training import held_out
 
@@ -84,8 +84,7 @@ def photographs(folder: Path, count: int) -> Path:
                     one["bbox"] = [left * across, top * down, width * across, height * down]
                     one["area"] = one["bbox"][2] * one["bbox"][3]
             image["width"], image["height"] = SIZE
-        with replacing(small / "instances.json") as file:
-            file.write(json.dumps(document).encode())
+        write(small / "instances.json", json.dumps(document).encode())
     return small / "instances.json"
 
 
@@ -215,8 +214,7 @@ def main() -> None:
     print(measured.what)
     explain_report.show(measured.explanation)
     if arguments.page is not None:
-        with replacing(arguments.page) as file:
-            file.write(render(measured).encode())
+        write(arguments.page, render(measured).encode())
 
 
 if __name__ == "__main__":

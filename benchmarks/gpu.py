@@ -21,11 +21,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
 
+from benchmarks import SAMPLE
 from benchmarks.gpu_parts import (
     Setting,
     agreement,
@@ -37,17 +38,14 @@ from benchmarks.gpu_parts import (
     stream,
 )
 from benchmarks.gpu_tables import show
-from ssd_resnet34 import SSDResNet34, session
+from ssd_resnet34 import SSDResNet34, files, session
 from ssd_resnet34.benchmarking.runs import last_line
 from ssd_resnet34.cli.terminal import complain
 from ssd_resnet34.errors import SSDResNet34Error
-from ssd_resnet34.files import check_target, replacing
 from ssd_resnet34.runtime.device.folded import folded
 from ssd_resnet34.runtime.device.network import MAX_BATCH
 from ssd_resnet34.runtime.device.runner import KINDS
 from ssd_resnet34.vision.images import Image
-
-SAMPLE: Final = Path(__file__).resolve().parents[1] / "samples" / "scene.png"
 
 
 def measure(setting: Setting, on_part: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -109,35 +107,34 @@ def pictures(width: int, height: int, count: int = 8) -> tuple[list[Image], list
     """Parts of the sample picture, resized: decoded, and as JPEG files."""
     whole = cv2.imdecode(np.frombuffer(SAMPLE.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     assert whole is not None
-    images, files = [], []
+    images, encoded = [], []
     for n in range(count):
         inset = n * min(whole.shape[:2]) // (4 * count)
         part = whole[inset : whole.shape[0] - inset, inset : whole.shape[1] - inset]
         pixels = np.ascontiguousarray(cv2.resize(part, (width, height)), np.uint8)
         images.append(Image(pixels))
-        files.append(cv2.imencode(".jpg", pixels)[1].tobytes())
-    return images, files
+        encoded.append(cv2.imencode(".jpg", pixels)[1].tobytes())
+    return images, encoded
 
 
 def write(path: Path | None, report: dict[str, Any]) -> None:
     """The report as JSON, whole or not at all."""
     if path is not None:
-        with replacing(path) as file:
-            file.write(json.dumps(report, indent=1).encode())
+        files.write(path, json.dumps(report, indent=1).encode())
 
 
 def setting_of(arguments: argparse.Namespace) -> Setting:
     """What the command line asks for."""
     model = SSDResNet34("embedded", "fp32")
     width, height = (int(side) for side in arguments.size.split("x"))
-    images, files = pictures(width, height)
+    images, encoded = pictures(width, height)
     return Setting(
         model=model.source,
         network=lambda: folded(model.source, model.contract),
         card=arguments.device,
         device=arguments.device,
         images=images,
-        files=files,
+        files=encoded,
         precisions=arguments.precisions.split(","),
         batches=[int(batch) for batch in arguments.batches.split(",")],
         seconds=arguments.seconds,
@@ -171,7 +168,7 @@ def main() -> None:
     arguments = parsed()
     try:
         if arguments.out is not None:
-            check_target(arguments.out)
+            files.check_target(arguments.out)
         with tempfile.TemporaryDirectory() as folder:  # the artifact is of no use to others
             os.environ.setdefault("SSD_RESNET34_CACHE", folder)
             if not session.has_whole_road("torch", arguments.device):

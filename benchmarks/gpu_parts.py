@@ -68,7 +68,7 @@ class Setting:
     @property
     def contract(self) -> Contract:
         """Of the model."""
-        return artifact.contract_of(artifact.load(self.model))
+        return artifact.contract_of(self.model)
 
     def batch(self, count: int) -> list[Image]:
         """So many images."""

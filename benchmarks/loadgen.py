@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 import ssd_resnet34
@@ -26,7 +25,7 @@ from ssd_resnet34.mlperf.road import Prepared, Road, rows
 from ssd_resnet34.mlperf.rounds import Scenario
 from ssd_resnet34.mlperf.settings import Layer
 from ssd_resnet34.mlperf.system import Record, System
-from ssd_resnet34.pairs import ENOUGH, WARM_UPS, Comparison, ratio, seconds
+from ssd_resnet34.pairs import ENOUGH, WARM_UPS, Comparison, compared, seconds
 
 from .held_out import scenes
 
@@ -95,19 +94,8 @@ def measure(
                 else:
                     theirs, ours = seconds(harness.loop), harness.run(scenario)
                 times.append((theirs / count, ours / count))
-            times = times[WARM_UPS:]
-            shares = ratio(times)
-            found.append(
-                Comparison(
-                    f"{detector.session.precision} in {detector.session.engine}, {scenario}",
-                    shares.median,
-                    shares.low,
-                    shares.high,
-                    1e3 * median(theirs for theirs, _ in times),
-                    1e3 * median(ours for _, ours in times),
-                    shares.pairs,
-                )
-            )
+            name = f"{detector.session.precision} in {detector.session.engine}, {scenario}"
+            found.append(compared(name, times[WARM_UPS:]))
     return found
 
 

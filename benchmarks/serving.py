@@ -23,7 +23,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from statistics import median
 from typing import Any, Final, cast
 
@@ -31,9 +30,9 @@ import cv2
 import httpx
 
 import ssd_resnet34
+from benchmarks import SAMPLE
 from ssd_resnet34.pairs import ENOUGH, interleave, percentiles, ratio
 
-SAMPLE: Final = Path(__file__).resolve().parents[1] / "samples" / "scene.png"
 CLIENTS: Final = 4
 BLOCK: Final = 4
 BURST: Final = 50

@@ -11,13 +11,12 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import ssd_resnet34
+from benchmarks import SAMPLE
 
-SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "scene.png"
 _IMPORT = "import resource, ssd_resnet34; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 
 

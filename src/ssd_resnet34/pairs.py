@@ -132,7 +132,11 @@ def compare(
     clock: Clock = perf_counter,
 ) -> Comparison:
     """Time ``peer`` and ``ours`` one after the other, ``pairs`` times after two warm-up rounds."""
-    times = interleave(peer, ours, pairs, clock=clock)
+    return compared(name, interleave(peer, ours, pairs, clock=clock))
+
+
+def compared(name: str, times: Times) -> Comparison:
+    """What pairs of seconds say of the two."""
     found = ratio(times)
     return Comparison(
         name,
@@ -141,5 +145,5 @@ def compare(
         found.high,
         1e3 * median(theirs for theirs, _ in times),
         1e3 * median(mine for _, mine in times),
-        pairs,
+        found.pairs,
     )
