@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from ..errors import SessionError, SSDResNet34Error, UnsupportedPrecision
+from ..errors import SessionError
 from ..pairs import Clock, interleave, percentiles, seconds
-from ..runtime.engines import find
-from ..runtime.precision import PRECISIONS, Precision
-from .rates import CHANNELS, LAYERS, SIDE, Rate, layer_work
+from ..runtime.precision import Precision
+from .rates import CHANNELS, LAYERS, SIDE, Rate, added, layer_work, of_each_precision
 
 if TYPE_CHECKING:
     import torch
@@ -44,24 +43,15 @@ def measure(
 
     A precision that cannot be measured is a rate that says why.
     """
-    found = []
-    for precision in PRECISIONS:
-        try:
-            _check(device, precision)
-            long, short = (
-                convolutions(device, precision, count, batch, channels, side)
-                for count in (LAYERS, 1)
-            )
-            times = interleave(long, short, pairs, clock=clock, on_pair=on_pair)
-            added = percentiles(longer - shorter for longer, shorter in times).p50
-            if added <= 0:
-                raise SessionError("the device is too busy to measure it; try again when idle")
-        except SSDResNet34Error as error:
-            found.append(Rate(precision, unavailable=str(error)))
-            continue
+
+    def rate(precision: Precision) -> float:
+        long, short = (
+            convolutions(device, precision, count, batch, channels, side) for count in (LAYERS, 1)
+        )
         operations = batch * (LAYERS - 1) * layer_work(channels, side)
-        found.append(Rate(precision, operations / added / 1e9, pairs))
-    return found
+        return operations / added(interleave(long, short, pairs, clock=clock, on_pair=on_pair))
+
+    return of_each_precision("torch", device, rate, pairs)
 
 
 def products(
@@ -72,18 +62,14 @@ def products(
     clock: Clock = perf_counter,
 ) -> list[Rate]:
     """The rate of products of ``size`` × ``size`` random matrices in each precision: the median."""
-    found = []
-    for precision in PRECISIONS:
-        try:
-            _check(device, precision)
-            multiply = product(device, precision, size)
-            multiply()
-            times = [seconds(multiply, clock) for _ in range(pairs)]
-        except SSDResNet34Error as error:
-            found.append(Rate(precision, unavailable=str(error)))
-            continue
-        found.append(Rate(precision, 2 * size**3 / percentiles(times).p50 / 1e9, pairs))
-    return found
+
+    def rate(precision: Precision) -> float:
+        multiply = product(device, precision, size)
+        multiply()
+        times = [seconds(multiply, clock) for _ in range(pairs)]
+        return 2 * size**3 / percentiles(times).p50
+
+    return of_each_precision("torch", device, rate, pairs)
 
 
 def convolutions(
@@ -140,12 +126,6 @@ def wait(device: str) -> None:
 
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _check(device: str, precision: Precision) -> None:
-    reason = find("torch").precisions(device).get(precision, "torch has no such one")
-    if reason:
-        raise UnsupportedPrecision(reason)
 
 
 def _kind(precision: Precision) -> "torch.dtype":

@@ -15,9 +15,9 @@ import numpy as np
 
 from ..compiler.sensitivity import multiplications
 from ..errors import SessionError, SSDResNet34Error, UnsupportedPrecision
-from ..pairs import Clock, interleave, percentiles
+from ..pairs import Clock, Times, interleave, percentiles
 from ..runtime import cpu
-from ..runtime.engines import find, import_engine
+from ..runtime.engines import find, openvino
 from ..runtime.precision import PRECISIONS, Precision
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 CHANNELS: Final = 256
 SIDE: Final = 150
 LAYERS: Final = 5
-
-_HINTS: Final = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 @dataclass(frozen=True)
@@ -70,28 +68,44 @@ def measure(
 
     A precision that cannot be measured is a rate that says why.
     """
+    image = np.random.default_rng(0).random((1, channels, side, side), np.float32)
+
+    def rate(precision: Precision) -> float:
+        long, short = (
+            partial(compiled(chain(count, precision, channels, side), precision, threads), image)
+            for count in (LAYERS, 1)
+        )
+        operations = (LAYERS - 1) * layer_work(channels, side)
+        return operations / added(interleave(long, short, pairs, clock=clock, on_pair=on_pair))
+
+    return of_each_precision("openvino", "cpu", rate, pairs)
+
+
+def of_each_precision(
+    engine: str, device: str, rate: Callable[[Precision], float], pairs: int
+) -> list[Rate]:
+    """What ``rate`` measures of each precision, operations a second; or why it cannot."""
     found = []
     for precision in PRECISIONS:
         try:
-            reason = find("openvino").precisions("cpu").get(precision, "openvino has no such one")
+            reason = find(engine).precisions(device).get(precision, f"{engine} has no such one")
             if reason:
                 raise UnsupportedPrecision(reason)
-            long, short = (
-                compiled(chain(count, precision, channels, side), precision, threads)
-                for count in (LAYERS, 1)
-            )
-            image = np.random.default_rng(0).random((1, channels, side, side), np.float32)
-            times = interleave(
-                partial(long, image), partial(short, image), pairs, clock=clock, on_pair=on_pair
-            )
-            added = percentiles(longer - shorter for longer, shorter in times).p50
-            if added <= 0:
-                raise SessionError("the machine is too busy to measure it; try again when idle")
+            found.append(Rate(precision, rate(precision) / 1e9, pairs))
         except SSDResNet34Error as error:
             found.append(Rate(precision, unavailable=str(error)))
-            continue
-        operations = (LAYERS - 1) * layer_work(channels, side)
-        found.append(Rate(precision, operations / added / 1e9, pairs))
+    return found
+
+
+def added(times: Times) -> float:
+    """Seconds of the layers that the first of each pair, a long chain, has beyond the second.
+
+    Raises:
+        SessionError: the machine is too busy to tell.
+    """
+    found = percentiles(longer - shorter for longer, shorter in times).p50
+    if found <= 0:
+        raise SessionError("the machine is too busy to measure it; try again when idle")
     return found
 
 
@@ -161,16 +175,10 @@ def compiled(data: bytes, precision: Precision, threads: int | None = None) -> C
         EngineUnavailable: OpenVINO is not installed.
         SessionError: it refuses the chain.
     """
-    core = import_engine("openvino", "openvino>=2025.2").Core()
-    hints = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        "INFERENCE_NUM_THREADS": threads or cpu.available_threads(),
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,
-    }
+    core = openvino.shared_core()
+    settings = openvino.config(precision, threads or cpu.available_threads(), 1)
     try:
-        request = core.compile_model(core.read_model(data), "CPU", hints).create_infer_request()
+        request = core.compile_model(core.read_model(data), "CPU", settings).create_infer_request()
     except RuntimeError as error:
         raise SessionError(f"openvino refuses the layer: {error}; report it") from error
     return partial(request.infer, share_inputs=True, share_outputs=True)

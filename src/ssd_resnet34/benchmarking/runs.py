@@ -21,12 +21,9 @@ from ..errors import (
 from ..pairs import Clock, Percentiles, Ratio, interleave, percentiles, ratio
 from ..runtime.engines import names
 from ..runtime.precision import PRECISIONS, check_name
-from ..runtime.session import MAX_STREAMS, has_whole_road
+from ..runtime.session import MAX_BATCH, MAX_STREAMS, has_whole_road
 from ..vision.images import Image
 from ..vision.postprocess import rules
-
-MAX_BATCH: Final = 256
-"""Images of a batch; 17 MB each, as input alone."""
 
 ALL: Final = "all"
 

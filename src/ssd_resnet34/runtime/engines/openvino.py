@@ -10,7 +10,7 @@ import numpy as np
 from ...contract import HEAD_NAMES, INPUT_NAME, INPUT_SIZE
 from ...errors import EngineUnavailable, SessionError
 from .. import cpu
-from ..precision import HALF_ON_GPUS
+from ..precision import HALF_ON_GPUS, Precision
 from ..tensors import Array, in_parts
 from . import CompileRequest, import_engine, version_of
 
@@ -24,7 +24,7 @@ _core: Any = None
 _core_lock = threading.Lock()
 
 
-def _shared_core() -> Any:
+def shared_core() -> Any:
     """One Core for the process: it loads the device plug-in once and is safe from all threads."""
     global _core
     with _core_lock:
@@ -50,7 +50,7 @@ class OpenVINOEngine:
                 f"engine openvino runs on the CPU here, not on {device}; use device cpu, or "
                 "engine torch for a GPU"
             )
-        capable = "BF16" in _shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        capable = "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return {
             "fp32": "",
             "bf16": "" if capable else "this CPU has no bfloat16 instructions",
@@ -60,7 +60,7 @@ class OpenVINOEngine:
 
     def compile(self, model: bytes, request: CompileRequest) -> "OpenVINORunner":
         """Compile for batches of one, or take the compiled network from the cache."""
-        core = _shared_core()
+        core = shared_core()
         key: dict[str, str | int] = {
             "what": "openvino",
             "blob": _BLOB,
@@ -71,10 +71,11 @@ class OpenVINOEngine:
             "threads": request.threads,
             "streams": request.streams,
         }
+        settings = config(request.precision, request.threads, request.streams)
         blob = request.cache.load(**key)
         if blob is not None:
             try:
-                return OpenVINORunner(core.import_model(blob, "CPU", _config(request)), request)
+                return OpenVINORunner(core.import_model(blob, "CPU", settings), request)
             except RuntimeError:
                 # OpenVINO refuses blobs of other builds, which the key cannot always tell apart.
                 request.cache.drop(**key)
@@ -83,7 +84,7 @@ class OpenVINOEngine:
             # A fixed shape lets OpenVINO choose its kernels and memory ahead: batches are taken
             # apart, which costs nothing where one image fills the CPU.
             graph.reshape({INPUT_NAME: [1, 3, INPUT_SIZE, INPUT_SIZE]})
-            compiled = core.compile_model(graph, "CPU", _config(request))
+            compiled = core.compile_model(graph, "CPU", settings)
             exported = compiled.export_model()
             runner = OpenVINORunner(compiled, request)
         except RuntimeError as error:
@@ -95,12 +96,13 @@ class OpenVINOEngine:
         return runner
 
 
-def _config(request: CompileRequest) -> dict[str, Any]:
+def config(precision: Precision, threads: int, streams: int) -> dict[str, Any]:
+    """How a network is compiled for the CPU."""
     return {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": _HINTS[request.precision],
-        "INFERENCE_NUM_THREADS": request.threads,
-        "NUM_STREAMS": request.streams,
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
         # Pinned threads of two processes would meet on the same core while others idle.
         "ENABLE_CPU_PINNING": False,
     }
