@@ -33,7 +33,7 @@ SCHEMA: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One detection level: ``size`` cells a side, priors' aspect ``ratios``, pixel ``steps``."""
+    """One detection level: ``size`` cells a side, priors' aspect ``ratios``, and its steps."""
 
     size: int
     ratios: tuple[int, ...]
@@ -123,11 +123,7 @@ class Contract:
             )
         if self.resize != "stretch-bilinear":
             raise ContractError(f"resize {self.resize!r} is unknown; use 'stretch-bilinear'")
-        if self.schema != SCHEMA:
-            raise ContractError(
-                f"contract schema {self.schema} cannot be read by this version (knows {SCHEMA}); "
-                "upgrade ssd-resnet34"
-            )
+        _check_schema(self.schema)
 
     @property
     def num_classes(self) -> int:
@@ -160,12 +156,7 @@ class Contract:
         """
         try:
             data: dict[str, Any] = json.loads(text)
-            schema = data.get("schema")
-            if schema != SCHEMA:
-                raise ContractError(
-                    f"contract schema {schema!r} cannot be read by this version (knows {SCHEMA}); "
-                    "upgrade ssd-resnet34"
-                )
+            _check_schema(data.get("schema"))  # first, since another one has other fields
             categories = tuple(
                 Category(int(c["category_id"]), str(c["label"])) for c in data.pop("categories")
             )
@@ -185,6 +176,14 @@ class Contract:
             raise ContractError(
                 f"not a contract ({error}); compile the artifact again with ssd-resnet34"
             ) from error
+
+
+def _check_schema(schema: Any) -> None:
+    if schema != SCHEMA:
+        raise ContractError(
+            f"contract schema {schema!r} cannot be read by this version (knows {SCHEMA}); upgrade "
+            "ssd-resnet34"
+        )
 
 
 _COCO_LABELS = """person;bicycle;car;motorcycle;airplane;bus;train;truck;boat;traffic light;

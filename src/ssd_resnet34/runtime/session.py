@@ -4,7 +4,6 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import numpy as np
@@ -234,7 +233,7 @@ class Session:
     def inputs(self) -> list[TensorDesc]:
         """The one input: ``image``, float32 [N, 3, 1200, 1200]."""
         self._check_open()
-        return input_descs(self.contract)
+        return input_descs()
 
     def outputs(self) -> list[TensorDesc]:
         """The twelve outputs in order, float32 [N, channels, size, size]."""
@@ -269,12 +268,7 @@ class Session:
         self._check_open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -257,7 +257,7 @@ def _described(contract: Contract, batch: int, precision: str) -> Model:
                 (batch, *desc.shape[1:]),
                 DataType.UINT8 if pixels else DataType.FLOAT32,
             )
-            for desc in input_descs(contract)
+            for desc in input_descs()
         ),
         tuple(
             TensorDesc(desc.name, (batch, *desc.shape[1:]), DataType.FLOAT32)
