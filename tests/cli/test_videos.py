@@ -59,6 +59,22 @@ def test_the_drawn_video_may_have_a_name_of_its_own(run: Run, clip: Path, tmp_pa
         assert len(list(video)) == 2
 
 
+def test_drawn_videos_of_one_name_are_numbered(run: Run, tmp_path: Path) -> None:
+    clips = [tmp_path / folder / "clip.mp4" for folder in ("a", "b")]
+    for count, path in enumerate(clips, 1):
+        path.parent.mkdir()
+        video_files.constant(path, count)
+    folder = tmp_path / "drawn"
+    result = run("detect", *clips, "--save", folder)
+    assert (result.code, result.err) == (
+        0,
+        f"drawn: {folder}/clip.mp4\ndrawn: {folder}/clip-2.mp4\n",
+    )
+    for count, name in enumerate(("clip.mp4", "clip-2.mp4"), 1):
+        with Video(str(folder / name)) as video:
+            assert len(list(video)) == count
+
+
 def test_the_latest_frames_of_a_file_are_taken_at_its_own_pace(run: Run, clip: Path) -> None:
     result = run("detect", clip, "--frames", "latest", "--json")
     frames = [json.loads(line)["frame"] for line in result.out.splitlines()]

@@ -68,16 +68,41 @@ def refuse_to_replace(target: Path, source: str, named: Path) -> None:
         raise UsageError(f"--save {named}: would replace {source}; name another folder")
 
 
+class Places:
+    """A place for each drawing: the file of ``target``, or a name of its own in its folder."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        # Names, not images: 10,000 of them are about a megabyte. Lower case, since some disks
+        # take A.jpg and a.jpg for one file.
+        self._used: dict[str, int] = {}
+
+    def of(self, source: str, stem: str, extension: str) -> Path:
+        """For the drawing of ``source``: its name, numbered where folders share one.
+
+        Raises:
+            UsageError: it would replace the source.
+        """
+        if self.target.is_file:
+            return self.target.path
+        name = first = f"{stem}{extension}"
+        while name.lower() in self._used:
+            self._used[first.lower()] += 1
+            name = f"{stem}-{self._used[first.lower()]}{extension}"
+        self._used[name.lower()] = 1
+        path = self.target.path / name
+        refuse_to_replace(path, source, self.target.path)
+        return path
+
+
 class Drawings:
     """Writes drawn pictures, and says where they are unless ``quiet``."""
 
     def __init__(self, target: Target, threshold: float, *, quiet: bool) -> None:
         self._target, self._threshold, self._quiet = target, threshold, quiet
+        self._places = Places(target)
         self._written = 0
         self._last = target.path
-        # Names, not images: 10,000 of them are about a megabyte. Lower case, since some disks
-        # take A.jpg and a.jpg for one file.
-        self._used: dict[str, int] = {}
 
     def save(self, found: Detections, image: Image) -> None:
         """Draw ``found`` on its image, under the image's own name where a folder was named.
@@ -86,9 +111,11 @@ class Drawings:
             UsageError: it would replace the image, or cannot be written.
             OutputError: a full disk.
         """
-        path = self._target.path if self._target.is_file else self._next(found.image)
+        stem, extension = os.path.splitext(os.path.basename(found.image))
+        extension = extension.lower() if extension.lower() in IMAGE_EXTENSIONS else ".png"
+        path = self._places.of(found.image, stem, extension)
         save(path, found, source=image, score_threshold=self._threshold)
-        if not self._target.is_file and path.stem != Path(found.image).stem and not self._quiet:
+        if not self._target.is_file and path.stem != stem and not self._quiet:
             complain(f"{found.image} as {path}", "drawn")
         self._written += 1
         self._last = path
@@ -99,19 +126,6 @@ class Drawings:
             folder = os.path.join(self._target.path, "")
             one = self._written == 1
             complain(str(self._last) if one else f"{self._written:,} pictures in {folder}", "drawn")
-
-    def _next(self, image: str) -> Path:
-        """A place for the drawing of ``image``, numbered where folders share a name."""
-        stem, extension = os.path.splitext(os.path.basename(image))
-        extension = extension.lower() if extension.lower() in IMAGE_EXTENSIONS else ".png"
-        name = first = f"{stem}{extension}"
-        while name.lower() in self._used:
-            self._used[first.lower()] += 1
-            name = f"{stem}-{self._used[first.lower()]}{extension}"
-        self._used[name.lower()] = 1
-        path = self._target.path / name
-        refuse_to_replace(path, image, self._target.path)
-        return path
 
 
 def _may_be_several(source: str) -> bool:

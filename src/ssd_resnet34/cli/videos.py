@@ -20,7 +20,7 @@ from ..video.capture import RECONNECT, Frame, Video, is_video, shown
 from ..video.latest import Latest
 from ..video.writing import CODECS, VideoFile
 from ..vision.detections import Detections
-from .drawn import Target, refuse_to_replace
+from .drawn import Places, Target
 from .terminal import complain, progress, show_objects
 
 _FASTEST = 30.0
@@ -88,9 +88,10 @@ def run(
 ) -> int:
     """Detect in one video after the other; how many were refused."""
     refused = 0
+    places = None if target is None else Places(target)
     for source in watching.sources:
         try:
-            _one(detector, source, watching, as_json, target, threshold, quiet)
+            _one(detector, source, watching, as_json, places, threshold, quiet)
         except ImageError as error:
             refused += 1
             complain(f"{error} [{error.code}]", "refused")
@@ -102,7 +103,7 @@ def _one(
     source: str,
     watching: Watching,
     as_json: bool,
-    target: Target | None,
+    places: Places | None,
     threshold: float,
     quiet: bool,
 ) -> None:
@@ -123,9 +124,9 @@ def _one(
         )
         drawn = None
         frames = 0
-        if target is not None:
+        if places is not None:
             rate = min(_FASTEST, video.rate / watching.every)
-            drawn = stack.enter_context(VideoFile(_place(target, shown(source)), rate))
+            drawn = stack.enter_context(VideoFile(_place(places, shown(source)), rate))
         total = -(-video.frames // watching.every) or None
         ticker = stack.enter_context(progress("detect", total, quiet=quiet))
         newest = None
@@ -174,13 +175,11 @@ def _show(frame: Frame, found: Detections, as_json: bool, live: bool) -> None:
     show_objects(found, f"{found.image}  {frame.seconds:.3f} s  frame {frame.number}")
 
 
-def _place(target: Target, source: str) -> Path:
-    """The drawn video of a source: its own name, or one made of its address."""
-    if target.is_file:
-        return target.path
+def _place(places: Places, source: str) -> Path:
+    """Of the drawn video of a source: by its own name, or one made of its address."""
     name = os.path.basename(source) if os.path.exists(source) else source
     name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "video"
     stem, extension = os.path.splitext(name)
-    path = target.path / (name if extension.lower() in CODECS else f"{stem}{extension}.mp4")
-    refuse_to_replace(path, source, target.path)
-    return path
+    if extension.lower() not in CODECS:
+        stem, extension = name, ".mp4"
+    return places.of(source, stem, extension)
