@@ -75,6 +75,17 @@ def test_an_exception_leaves_what_was_there(tmp_path: Path) -> None:
     assert path.read_bytes() == b"mine"
 
 
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    large, link = tmp_path / "large", tmp_path / "a.mp4"
+    large.mkdir()
+    link.symlink_to(large / "b.mp4")
+    with VideoFile(link, 10.0) as file:
+        file.write(np.zeros((48, 64, 3), np.uint8), 0.0)
+    assert link.is_symlink()
+    assert len(shades(large / "b.mp4")) == 1
+    assert [path.name for path in large.iterdir()] == ["b.mp4"]
+
+
 def test_what_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"use one of \.mp4"):
         VideoFile(tmp_path / "a.gif", 10.0)

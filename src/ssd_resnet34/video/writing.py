@@ -1,6 +1,7 @@
 """A video file of drawn frames: it appears whole, at a constant rate, whatever the source's was."""
 
 import contextlib
+import os
 import secrets
 from pathlib import Path
 from typing import Any, Final, Self
@@ -26,7 +27,8 @@ class VideoFile:
     fall into the same moment. All have the size of the first; others are scaled to it.
 
     Args:
-        path: one of CODECS by its extension; replaced at the end, whole or not at all.
+        path: one of CODECS by its extension; replaced at the end, whole or not at all. A symbolic
+            link stays and its target is replaced.
         rate: frames a second of the file.
 
     Raises:
@@ -39,7 +41,8 @@ class VideoFile:
         if codec is None:
             raise UsageError(f"{path}: cannot be written; use one of {', '.join(CODECS)}")
         self._codec = codec
-        self._temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix.lower()}")
+        self._target = Path(os.path.realpath(path))  # of a link what it leads to, as for pictures
+        self._temporary = self._target.with_name(f".{secrets.token_hex(8)}{path.suffix.lower()}")
         self._writer: Any = None
         self._size = (0, 0)
         self._written = 0
@@ -84,7 +87,7 @@ class VideoFile:
             self._put(self._last)
             self._writer.release()
             self._check_whole()
-            self._temporary.replace(self.path)
+            self._temporary.replace(self._target)
         except OSError as error:
             raise OutputError(
                 f"{self.path}: cannot be written ({error.strerror or error}); free space or choose "
