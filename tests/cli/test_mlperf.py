@@ -336,6 +336,27 @@ def test_without_loadgen_the_extra_is_named(
     assert "pip install 'ssd-resnet34[mlperf]'" in result.err
 
 
+def test_without_pycocotools_an_accuracy_run_does_not_begin(
+    mlperf: Mlperf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    result = mlperf("--mode", "accuracy", "-o", tmp_path / "out")
+    assert (result.code, result.out) == (1, "")
+    assert "average precision needs pycocotools" in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_a_figure_is_not_said_to_lack_published_ones(
+    mlperf: Mlperf, tmp_path: Path
+) -> None:
+    conf = tmp_path / "few.conf"
+    conf.write_text("*.SingleStream.target_latency = 1\n*.*.max_query_count = 10\n")
+    result = mlperf("--quick", "--user-conf", conf, "-o", tmp_path / "out", "-q")
+    assert result.code == 1
+    assert "LoadGen found too few queries for a figure to compare." in result.out
+    assert "No published result" not in result.out
+
+
 def test_a_folder_that_cannot_be_made_is_bad_usage(mlperf: Mlperf, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = mlperf("--quick", "-o", tmp_path / "file" / "out")

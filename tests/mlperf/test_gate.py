@@ -80,6 +80,14 @@ def test_the_hash_is_of_the_whole_log(tmp_path: Path) -> None:
 
 def test_other_predictions_are_no_accuracy_log(tmp_path: Path) -> None:
     dataset = read(written(tmp_path, document()))
-    path = written(tmp_path, [], "results.json")
+    one = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9], "score": 0.5}
+    path = written(tmp_path, [one], "results.json")
     with pytest.raises(UsageError, match="COCO results, no accuracy log; score it with"):
+        judge(path, dataset, dataset)
+
+
+def test_the_log_of_a_performance_run_is_told_as_such(tmp_path: Path) -> None:
+    dataset = read(written(tmp_path, document()))
+    path = written(tmp_path, [], "mlperf_log_accuracy.json")  # LoadGen writes "[" and "]"
+    with pytest.raises(UsageError, match="no record, as after a performance run"):
         judge(path, dataset, dataset)

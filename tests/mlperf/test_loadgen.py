@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,6 +149,17 @@ def test_a_file_that_loadgen_refuses_is_an_error(bench: Bench) -> None:
     (bench.folder / layer.file).write_text(layer.text)
     with pytest.raises(LoadGenError, match="refuses it with code -22"):
         loadgen.Test([layer], bench.folder, rounds.get("v2.0"), "Offline", "performance")
+
+
+def test_more_queries_than_memory_holds_are_told_with_the_keys_that_ask_for_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_many(*_: Any) -> None:  # as with a target_qps of 1e12
+        raise MemoryError("std::bad_alloc")
+
+    monkeypatch.setattr(loadgen.module(), "StartTestWithLogSettings", too_many)
+    with pytest.raises(LoadGenError, match="a smaller target_qps"):
+        bench.run("Offline")
 
 
 def test_without_loadgen_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

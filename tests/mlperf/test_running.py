@@ -230,6 +230,12 @@ def test_a_folder_that_cannot_be_made_is_bad_usage(job: MakeJob, tmp_path: Path)
         running.run(job(), tmp_path / "file" / "out")
 
 
+def test_a_folder_whose_name_loadgen_cannot_take_is_bad_usage(job: MakeJob, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="UTF-8 only"):
+        running.run(job(), tmp_path / "caf\udce9")  # Latin-1 on a disk of today
+    assert not any(path.is_dir() for path in tmp_path.iterdir())
+
+
 def test_all_images_must_be_there(tmp_path: Path) -> None:
     dataset = read(written(tmp_path, document(3)))
     folder = tmp_path / "images"

@@ -12,6 +12,7 @@ import typer
 
 from .. import files
 from ..benchmarking.wording import counted, span
+from ..evaluation import coco
 from ..evaluation import dataset as datasets
 from ..evaluation.dataset import Dataset, scored_categories, some
 from ..mlperf import gate, loadgen, logs, rounds, running, user_conf
@@ -145,6 +146,8 @@ def run(
     Exit code 1 where LoadGen calls the result INVALID, or mAP is under the gate.
     """
     loadgen.module()
+    if mode is ModeName.accuracy:
+        coco.check_installed()  # now, not after a run of hours
     chosen, way = rounds.get(round_name.value), _SCENARIOS[scenario]
     chosen.rules(way)
     conf = None if user is None else user_conf.read(user, way)

@@ -222,6 +222,8 @@ def show(report: Report, folder: Path) -> None:
             _say(line, "  ")
     if report.rows:
         _show_rows(report)
+    elif report.result is not None and report.result.metric.value is None:
+        print("LoadGen found too few queries for a figure to compare.")
     elif report.result is not None:
         print("No published result of this scenario to compare with.")
     if report.result is not None:

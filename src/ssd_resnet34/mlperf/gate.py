@@ -58,11 +58,16 @@ def judge(
         numbering: of the classes in the log; default: the one that fits.
 
     Raises:
-        UsageError: the file is refused (cut short: says where), is no accuracy log, or its classes
-            fit both numberings with different meanings.
+        UsageError: the file is refused (cut short: says where), is no accuracy log, has no record,
+            or its classes fit both numberings with different meanings.
         MissingExtra: pycocotools is not installed.
     """
     found = predictions.read(log, whole, order=dataset.ids(), numbering=numbering)
+    if not found.results and not found.image_ids:
+        raise UsageError(
+            f"{found.path}: holds no record, as after a performance run; give the log of an "
+            "accuracy run"
+        )
     if found.form != _FORM or found.image_ids is None:
         raise UsageError(
             f"{found.path}: {found.form}, no accuracy log; score it with `ssd-resnet34 eval "

@@ -71,7 +71,7 @@ class Test:
         """Blocks until LoadGen is done; logs are in the folder then.
 
         Raises:
-            LoadGenError: it refuses the settings.
+            LoadGenError: it refuses the settings, or they ask for more queries than memory holds.
         """
         loadgen = self._loadgen
         output = loadgen.LogOutputSettings()
@@ -102,6 +102,11 @@ class Test:
             )
         except RuntimeError as error:
             raise LoadGenError(f"LoadGen cannot run this test: {error}; report it") from error
+        except MemoryError as error:
+            raise LoadGenError(
+                "LoadGen has no memory for the queries that it makes beforehand; in user.conf give "
+                "a longer target_latency, or a smaller target_qps or min_query_count"
+            ) from error
         finally:
             loadgen.DestroyQSL(samples)
             loadgen.DestroySUT(under_test)

@@ -136,6 +136,12 @@ def run(
 def _made(out: Path) -> Path:
     """A new folder for this run alone; LoadGen aborts where there is none."""
     try:
+        str(out).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"--out {str(out)!r}: LoadGen takes names in UTF-8 only; give another"
+        ) from error
+    try:
         out.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="unfinished-", dir=out))
     except OSError as error:
