@@ -263,6 +263,19 @@ def test_other_than_twelve_heads_are_refused() -> None:
         postprocess(named)
 
 
+@pytest.mark.parametrize("wrong", [None, 3, [[1, [2, 3]]] * 12, [quiet()[:6], quiet()[6:]]])
+def test_what_is_no_list_of_arrays_is_refused(wrong: Any) -> None:
+    with pytest.raises(HeadsError, match=r"no list of arrays.*twelve numpy arrays"):
+        postprocess(wrong)
+
+
+def test_tensors_without_a_numpy_form_are_refused() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(HeadsError, match=r"BFloat16.*twelve numpy arrays"):
+        postprocess([torch.from_numpy(head).bfloat16() for head in quiet()])
+    assert postprocess([torch.from_numpy(head) for head in quiet()]) == postprocess(quiet())
+
+
 def test_a_wrong_shape_is_named() -> None:
     heads = quiet()
     heads[2] = heads[2][:, :, :12]
@@ -333,19 +346,30 @@ def test_contexts_of_another_batch_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "context", [(0, 5), (1.5, 2), {"width": 3}, 7, None, ("a", "b"), (np.inf, 3), (3, np.nan)]
+    "context",
+    [
+        *[(0, 5), (1.5, 2), {"width": 3}, 7, None, ("a", "b"), (np.inf, 3), (3, np.nan)],
+        *[(10**400, 1), (1, 2**26 + 1)],
+    ],
 )
 def test_contexts_that_are_no_size_are_refused(context: Any) -> None:
     with pytest.raises(UsageError, match="no image size"):
         postprocess(quiet(), [context])
 
 
+def test_contexts_come_in_any_series() -> None:
+    (got,) = postprocess(quiet(), (one for one in [(640, 480)]))  # type: ignore[arg-type]
+    assert (got.width, got.height) == (640, 480)
+    with pytest.raises(UsageError, match="contexts: a int; give a list"):
+        postprocess(quiet(), 640)  # type: ignore[arg-type]  # the mistake
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("score_threshold", (-0.1, 1.1, np.nan, "0.5", None, {"person": 2}, 10**400)),
+        ("score_threshold", (-0.1, 1.1, np.nan, "0.5", None, True, {"person": 2}, 10**400)),
         ("iou_threshold", (-0.1, 1.1, np.nan, "x", None)),
-        ("pre_nms_top_k", (0, -1, 2.5, None)),
+        ("pre_nms_top_k", (0, -1, 2.5, None, True)),
         ("top_k", (0, -1, 2.5, None)),
         ("nms", ("soft", None, "Exact")),
     ],

@@ -21,6 +21,9 @@ Context = ImageContext | Mapping[str, Any] | tuple[int, int]
 
 DEFAULT_SCORE_THRESHOLD: Final = 0.05
 
+_MAX_SIDE: Final = 1 << 26
+"""Longest side of an image, pixels: up to here any box and its size are finite in float32."""
+
 
 @dataclass(frozen=True, eq=False)
 class Rules:
@@ -81,7 +84,8 @@ def postprocess(
 
     Args:
         outputs: the twelve heads cls_0..cls_5, loc_0..loc_5, floats, NCHW (shapes: see
-            :meth:`Contract.head_shapes`), in this order or as a mapping by name.
+            :meth:`Contract.head_shapes`), in this order or as a mapping by name. With three
+            categories class and box heads have the same shapes: another order goes unnoticed.
         contexts: one an image: :class:`ImageContext`, ``{"width": …, "height": …}`` or
             ``(width, height)``, pixels of the displayed original. Default: those the outputs
             carry (``outputs.contexts``); without any, boxes are in pixels of 1200×1200.
@@ -162,7 +166,14 @@ def _checked_heads(outputs: Heads, contract: Contract) -> list[NDArray[np.float3
                 f"give {HEAD_NAMES[0]} … {HEAD_NAMES[-1]}"
             )
         outputs = [outputs[name] for name in HEAD_NAMES]
-    heads = [np.asarray(output) for output in outputs]
+    try:
+        heads = [np.asarray(output) for output in outputs]
+    # No list, lists of different lengths, and tensors that have no numpy form as they are.
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise HeadsError(
+            f"outputs: no list of arrays ({error}); give twelve numpy arrays, cls_0..cls_5, then "
+            "loc_0..loc_5"
+        ) from error
     if len(heads) != len(HEAD_NAMES):
         raise HeadsError(
             f"outputs: {len(heads)} arrays where {len(HEAD_NAMES)} are needed; "
@@ -219,6 +230,11 @@ def _checked_contexts(contexts: Sequence[Context] | None, batch: int) -> list[Im
         return [ImageContext(INPUT_SIZE, INPUT_SIZE)] * batch
     if isinstance(contexts, (ImageContext, Mapping)):
         raise HeadsError("contexts: one alone; give a list with one entry an image")
+    if not isinstance(contexts, Iterable):
+        raise UsageError(
+            f"contexts: a {type(contexts).__name__}; give a list with one entry an image"
+        )
+    contexts = list(contexts)
     if len(contexts) != batch:
         raise HeadsError(
             f"contexts: {len(contexts)} for a batch of {batch}; give one an image, those that "
@@ -236,14 +252,15 @@ def _as_context(context: Context) -> ImageContext:
             name = str(context.get("name", ""))
         else:
             (width, height), name = context, ""
-        if int(width) != width or int(height) != height or width < 1 or height < 1:
+        sides = int(width), int(height)
+        if sides != (width, height) or not all(1 <= side <= _MAX_SIDE for side in sides):
             raise ValueError
     except (KeyError, TypeError, ValueError, OverflowError):  # the last: int(inf)
         raise UsageError(
             f"contexts: {context!r} is no image size; give ImageContext(width, height) or "
-            "{'width': …, 'height': …} in whole pixels from 1"
+            f"{{'width': …, 'height': …}} in whole pixels from 1 to {_MAX_SIDE}"
         ) from None
-    return ImageContext(int(width), int(height), name)
+    return ImageContext(*sides, name)
 
 
 def _thresholds(
@@ -268,12 +285,12 @@ def _thresholds(
 
 def _fraction(name: str, value: object) -> float:
     # Compared before it is a float, which an int of 400 digits cannot become.
-    if not isinstance(value, Real) or not 0 <= value <= 1:  # type: ignore[operator]  # no Real.__ge__
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:  # type: ignore[operator]  # no Real.__ge__
         raise UsageError(f"{name}: {value} is out of range; give 0..1")
     return float(value)
 
 
 def _count(name: str, value: object) -> int:
-    if not isinstance(value, Integral) or int(value) < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
         raise UsageError(f"{name}: {value!r} is out of range; give an int from 1")
     return int(value)
