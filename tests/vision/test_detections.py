@@ -145,6 +145,10 @@ class TestOperations:
         found = three(scores=np.array([0.75, 0.5, 0.25], np.float32))
         assert found.filter(score=0.5).labels == ("person",)
         assert found.filter().labels == found.labels
+        # The float32 nearest to 0.3 is above it; a score there does not exceed a threshold of 0.3.
+        found = three(scores=np.array([0.5, 0.3, 0.3], np.float32))
+        for threshold in (0.3, float(np.float32(0.3)), np.float64(0.3)):
+            assert found.filter(score=threshold).labels == ("person",)
 
     def test_filter_takes_labels_and_indices(self) -> None:
         found = three()
@@ -211,9 +215,12 @@ class TestJson:
             lambda data: data["detections"][0].pop("box"),
             lambda data: data["detections"][0].update(box=[1, 2, 3]),
             lambda data: data["detections"][0].update(box=["a", 2, 3, 4]),
+            lambda data: data["detections"][0].update(box=["1", 2, 3, 4]),
+            lambda data: data["detections"][0].update(box=[0, 0, 1e39, 1]),
             lambda data: data["detections"][0].update(score=None),
             lambda data: data["detections"][0].update(index=1.5),
             lambda data: data["detections"][0].update(index=1 << 80),
+            lambda data: data["detections"][0].update(category_id=1 << 63),
             lambda data: data["detections"][0].update(label=7),
         ],
     )

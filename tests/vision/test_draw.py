@@ -86,6 +86,10 @@ def test_only_scores_strictly_above_the_threshold_are_drawn() -> None:
     half = one(score=0.5)
     assert (pixels(draw(grey(640, 480), half, colour="bgr", score_threshold=0.5)) == GREY).all()
     assert (pixels(draw(grey(640, 480), half, colour="bgr", score_threshold=0.49)) != GREY).any()
+    third = one(score=0.3)  # in float32 a little over 0.3
+    for threshold in (0.3, np.float64(0.3)):
+        drawn = draw(grey(640, 480), third, colour="bgr", score_threshold=threshold)
+        assert (pixels(drawn) == GREY).all()
 
 
 def test_line_and_text_grow_with_the_picture() -> None:

@@ -123,6 +123,12 @@ class TestForms:
             "categories": [],
         }
 
+    def test_coco_areas_of_the_largest_boxes_are_finite(self, tmp_path: Path) -> None:
+        found = replace(two(), boxes=np.array([[-1e33, -1e33, 1e33, 1e33]] * 2, np.float32))
+        save(tmp_path / "a.coco.json", found)
+        data = json.loads((tmp_path / "a.coco.json").read_text())
+        assert data["annotations"][0]["area"] == pytest.approx(4e66)
+
     def test_coco_image_ids_may_be_given(self, tmp_path: Path) -> None:
         with open_writer(tmp_path / "a.coco.json") as writer:
             writer.write(two(), image_id=42)

@@ -1,6 +1,5 @@
 """Detections from plain values, and for pandas and supervision."""
 
-import operator
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -21,12 +20,11 @@ def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
     try:
         found = list(data["detections"])
         return {
-            "boxes": np.array([one["box"] for one in found], np.float32),
-            "scores": np.array([one["score"] for one in found], np.float32),
-            "indices": np.array([operator.index(one["index"]) for one in found], np.int64),
-            "category_ids": np.array(
-                [operator.index(one["category_id"]) for one in found], np.int64
-            ),
+            # As lists: Detections looks at what they hold before it makes numbers of them.
+            "boxes": [one["box"] for one in found],
+            "scores": [one["score"] for one in found],
+            "indices": [one["index"] for one in found],
+            "category_ids": [one["category_id"] for one in found],
             "labels": tuple(one["label"] for one in found),
             **{name: data[name] for name in ("image", "width", "height", "model")},
         }
@@ -34,7 +32,7 @@ def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(
             f"not the JSON of detections: {error} is missing; see Detections.to_dict for the fields"
         ) from error
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(
             f"not the JSON of detections ({error}); see Detections.to_dict for the fields"
         ) from error

@@ -238,7 +238,7 @@ class Detections:
         """
         keep = np.ones(len(self), bool)
         if score is not None:
-            keep &= self.scores > score
+            keep &= self.scores > np.float32(score)  # as postprocess compares
         if classes is not None and contract is not None:
             keep &= np.isin(self.indices, np.asarray(resolve(classes, contract), np.int64))
         elif classes is not None:

@@ -139,7 +139,7 @@ def _pixels(detections: Detections, size: tuple[int, int], threshold: float) -> 
     limits = np.array(size * 2, np.float64)
     made = []
     order = np.argsort(-detections.scores, kind="stable")
-    for found in detections[order[detections.scores[order] > threshold]]:
+    for found in detections[order[detections.scores[order] > np.float32(threshold)]]:
         left, top, right, bottom = np.rint(np.clip(np.multiply(found.box, scale), 0, limits))
         if right > left and bottom > top:
             area = (int(left), int(top), int(right), int(bottom))

@@ -35,6 +35,8 @@ def integers(name: str, values: Any) -> NDArray[np.int64]:
     if array.dtype != np.int64:
         if array.size and array.dtype.kind not in "iu":
             raise UsageError(f"{name}: dtype {array.dtype}, need int64; convert it")
+        if array.dtype == np.uint64 and (array > np.iinfo(np.int64).max).any():
+            raise UsageError(f"{name}: {array.max()} does not fit int64; number them anew")
         array = array.astype(np.int64)
     return array
 

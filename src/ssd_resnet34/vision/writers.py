@@ -33,8 +33,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Protocol, Self
 
-import numpy as np
-
 from .. import files
 from ..contract import Category
 from ..errors import UsageError
@@ -335,8 +333,8 @@ class _Coco:
         self._images.write((b"," if self._written > 1 else b"") + b"\n" + _json(row))
         for result in detections.to_coco(image_id):
             self._found += 1
-            area = float(np.float32(result["bbox"][2]) * np.float32(result["bbox"][3]))
-            annotation = {"id": self._found, **result, "area": area, "iscrowd": 0}
+            _, _, width, height = result["bbox"]
+            annotation = {"id": self._found, **result, "area": width * height, "iscrowd": 0}
             self._file.write((b"," if self._found > 1 else b"") + b"\n" + _json(annotation))
         self._categories.update(
             zip(detections.category_ids.tolist(), detections.labels, strict=True)
