@@ -30,7 +30,20 @@ from ..runtime import cpu
 from ..vision.images import Limits
 from .batch_progress import Shown
 from .batch_report import plan_facts, report_facts, setting, show_outcome, show_plan, show_report
-from .detect import SOME_REFUSED, Engine, InPrecision, Nms, Precision, ScoreThreshold, Weights
+from .inputs import SOME_REFUSED
+from .options import (
+    AsJson,
+    ByNms,
+    Classes,
+    Device,
+    Engine,
+    InPrecision,
+    Nms,
+    Precision,
+    ScoreThreshold,
+    Weights,
+    labels,
+)
 from .terminal import complain, printable, progress
 
 RUN_EXAMPLES: Final = """Examples:
@@ -101,7 +114,6 @@ Waiting = Annotated[
     float, typer.Option("--patience", min=0, help="Seconds that a failing store is tried again.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 @app.command("run", epilog=RUN_EXAMPLES)
@@ -110,16 +122,12 @@ def run(
     output: Output,
     form: Form = None,
     score_threshold: ScoreThreshold = detectors.DEFAULT_SCORE_THRESHOLD,
-    classes: Annotated[
-        str | None, typer.Option("--classes", help="Only these, by name: car,bus.")
-    ] = None,
-    nms: Annotated[
-        Nms, typer.Option(help="mlperf repeats the public reference's IoU.")
-    ] = Nms.exact,
+    classes: Classes = None,
+    nms: ByNms = Nms.exact,
     weights: Weights = "embedded",
     engine: Engine = "auto",
     precision: InPrecision = Precision.auto,
-    device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
+    device: Device = "cpu",
     workers: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Processes; default: one for 4 threads.")
     ] = None,
@@ -166,11 +174,7 @@ def run(
 
     Exit code 3 where rows are errors, 1 where rows and plan differ.
     """
-    wanted = None
-    if classes is not None:
-        wanted = tuple(name.strip() for name in classes.split(",") if name.strip())
-        if not wanted:
-            raise UsageError("--classes is empty; name at least one, like --classes car,bus")
+    wanted = labels(classes)
     if ray is None:
         if gpus is not None:
             raise UsageError("--gpus is for --ray; here, --device names a GPU")

@@ -15,7 +15,7 @@ from ..batch.pace import Pace
 from ..batch.watching import Watcher
 from ..batch.worker import Done, Ready
 from .terminal import complain
-from .trained_size import note_size
+from .weights_notes import note_size
 
 EVERY: Final = 60.0
 """Seconds between two lines where there is no terminal."""

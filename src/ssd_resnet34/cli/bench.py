@@ -17,8 +17,8 @@ from ..pairs import ENOUGH
 from ..vision.images import Limits
 from .bench_job import Job
 from .bench_report import caption, faults, show
-from .detect import SOME_REFUSED, Threads, Weights
-from .inputs import STDIN, expand, read
+from .inputs import SOME_REFUSED, STDIN, expand, read, tell
+from .options import AsJson, Device, Quiet, Threads, Weights
 from .terminal import complain
 
 EXAMPLES: Final = """Examples:
@@ -53,7 +53,7 @@ def bench(
         typer.Option(metavar="CONFIG", help="Default: the first of these that works."),
     ] = None,
     weights: Weights = "embedded",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
+    device: Device = "cpu",
     threads: Threads = None,
     pairs: Annotated[
         int,
@@ -78,8 +78,8 @@ def bench(
     plot_to: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Write a bar chart, PNG.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure the speed of the network and of all around it.
 
@@ -171,15 +171,13 @@ def _pictures(images: list[str] | None, most: int) -> tuple[list[bytes], int]:
         if len(found) == most:
             break
         try:
-            if isinstance(path, ImageError):
-                raise path
             if path == STDIN:
                 raise UsageError("--images -: is for detect; name files, folders or globs")
             read(path, Limits())
-            found.append(Path(path).read_bytes())
+            found.append(Path(str(path)).read_bytes())
         except ImageError as error:
             refused += 1
-            complain(f"{error} [{error.code}]", "refused")
+            tell(error)
     if not found:
         raise UnreadableFile("--images: none of them can be read; give others, or leave it out")
     return found, refused

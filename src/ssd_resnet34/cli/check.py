@@ -18,8 +18,8 @@ from ..runtime.engines import describe
 from ..runtime.tensors import Outputs
 from ..vision.detections import Detections
 from ..vision.images import Image, Limits
-from .detect import SOME_REFUSED, Inputs, ScoreThreshold, Threads, Weights
-from .inputs import expand, read
+from .inputs import SOME_REFUSED, expand, read, tell
+from .options import AsJson, Inputs, Quiet, ScoreThreshold, Threads, Weights
 from .terminal import complain, progress, say, show_table
 
 EXAMPLES: Final = """Examples:
@@ -48,8 +48,8 @@ def check(
     ] = None,
     score_threshold: ScoreThreshold = DEFAULT_SCORE_THRESHOLD,
     threads: Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare every engine and precision with fp32 on given images.
 
@@ -72,12 +72,10 @@ def check(
         for path in expand(images):
             ticker.advance()
             try:
-                if isinstance(path, ImageError):
-                    raise path
                 image = read(path, limits)
             except ImageError as error:
                 refused += 1
-                complain(f"{error} [{error.code}]", "refused")
+                tell(error)
                 continue
             done += 1
             _run_all(runs, image, score_threshold)

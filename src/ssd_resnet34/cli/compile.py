@@ -23,8 +23,8 @@ from ..vision.images import Image, Limits
 from ..weights import ranges as range_files
 from ..weights.records import EMBEDDED
 from .compile_report import describe, show
-from .detect import SOME_REFUSED, Engine, Threads, Weights
-from .inputs import STDIN, expand, read
+from .inputs import SOME_REFUSED, STDIN, expand, read, tell
+from .options import AsJson, Engine, Quiet, Threads, Weights, is_given, words
 from .terminal import Ticker, complain, printable, progress
 
 EXAMPLES: Final = """Examples:
@@ -149,8 +149,8 @@ def compile_(
     force: Annotated[
         bool, typer.Option("--force", help="Write it even if slower or under the bar.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compile weights into one self-describing ONNX file, int8 or fp32.
 
@@ -166,7 +166,7 @@ def compile_(
         files.write(output, model.source)
         _say({"written": str(output), "precision": "fp32", "bytes": len(model.source)}, as_json)
         return
-    kept = _words(keep_float)
+    kept = words(keep_float) if keep_float and keep_float != AUTO else []
     named_layers(model.source, kept)  # refused now, not after hours of calibration
     truth = None if annotations is None else dataset.read(annotations)
     seen, judged = _images(calibrate), _images(check)
@@ -234,19 +234,9 @@ def _check_options(context: typer.Context) -> None:
     """Refuse options that mean nothing beside the others."""
     names = {parameter.name: parameter.opts[0] for parameter in context.command.params}
     for where, here, options in _ONLY:
-        given = [
-            names[option]
-            for option in options
-            if (source := context.get_parameter_source(option)) and source.name == "COMMANDLINE"
-        ]
+        given = [names[option] for option in options if is_given(context, option)]
         if given and not here(context.params):
             raise UsageError(f"{', '.join(given)}: only {where}; leave it out")
-
-
-def _words(keep_float: str | None) -> list[str]:
-    if keep_float is None or keep_float == AUTO:
-        return []
-    return [word for part in keep_float.split(",") if (word := part.strip())]
 
 
 def _images(arguments: Iterable[str] | None) -> list[str | Image | ImageError]:
@@ -273,7 +263,7 @@ class _Refusals:
             ticker.advance()
             if error is not None and str(error) not in self.found:
                 self.found.add(str(error))
-                complain(f"{error} [{error.code}]", "refused")
+                tell(error)
 
         return count
 

@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -20,13 +19,25 @@ from ..vision.images import Image, Limits
 from ..vision.writers import IMAGE_EXTENSIONS, Writer, open_writer
 from . import videos
 from .drawn import Drawings, target_of
-from .embedded_note import note_embedded, note_untaught
-from .inputs import expand, read
+from .inputs import SOME_REFUSED, expand, read, tell
+from .options import (
+    ByNms,
+    Classes,
+    Device,
+    Engine,
+    InPrecision,
+    Inputs,
+    Nms,
+    Precision,
+    Quiet,
+    ScoreThreshold,
+    Threads,
+    Weights,
+    labels,
+)
 from .terminal import complain, progress, show_objects
-from .trained_size import note_size
 from .videos import Which
-
-SOME_REFUSED: Final = 3
+from .weights_notes import note_embedded, note_size, note_untaught
 
 EXAMPLES: Final = """Examples:
 
@@ -44,50 +55,6 @@ ssd-resnet34 detect rtsp://camera/stream --frames latest
 """
 
 
-class Nms(StrEnum):
-    """Selection modes: IoU as defined, or the public reference's."""
-
-    exact = "exact"
-    mlperf = "mlperf"
-
-
-class Precision(StrEnum):
-    """What the network runs in."""
-
-    auto = "auto"
-    int8 = "int8"
-    bf16 = "bf16"
-    fp16 = "fp16"
-    fp32 = "fp32"
-
-
-Inputs = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="INPUT",
-        help="Images: files, folders, globs, - for stdin. Videos: files, rtsp://…, camera:0.",
-    ),
-]
-Weights = Annotated[
-    str, typer.Option("--weights", "-w", help="A record, a weights file or an artifact.")
-]
-Engine = Annotated[
-    str, typer.Option("--engine", help="auto, openvino, onnxruntime, torch, or an installed one.")
-]
-InPrecision = Annotated[
-    Precision,
-    typer.Option(
-        "--precision", metavar="PRECISION", help="int8, bf16, fp16, fp32; auto is the fastest here."
-    ),
-]
-"""What the network runs in; with a name of its own, since all its values break a line of help."""
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]
-ScoreThreshold = Annotated[
-    float,
-    typer.Option("--score-threshold", "-t", min=0, max=1, help="Only scores over it count."),
-]
-
-
 def detect(
     context: typer.Context,
     images: Inputs,
@@ -100,17 +67,13 @@ def detect(
             "--save", metavar="DIR", help="Write what is drawn there; of one input, FILE."
         ),
     ] = None,
-    classes: Annotated[
-        str | None, typer.Option("--classes", help="Only these, by name: car,bus.")
-    ] = None,
+    classes: Classes = None,
     score_threshold: ScoreThreshold = detectors.DEFAULT_SCORE_THRESHOLD,
-    nms: Annotated[
-        Nms, typer.Option(help="mlperf repeats the public reference's IoU.")
-    ] = Nms.exact,
+    nms: ByNms = Nms.exact,
     weights: Weights = "embedded",
     engine: Engine = "auto",
     precision: InPrecision = Precision.auto,
-    device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
+    device: Device = "cpu",
     threads: Threads = None,
     frames: Annotated[
         Which | None, typer.Option(help="Of videos; default: every of a file, latest of a stream.")
@@ -124,7 +87,7 @@ def detect(
             min=0, metavar="SECONDS", help="Give a lost stream up after that; default 60."
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say what runs and how long each image takes.")
     ] = False,
@@ -138,9 +101,7 @@ def detect(
     form = _form(as_json, as_csv, as_coco)
     watching = videos.chosen(images, form, frames, every, reconnect)
     limits = Limits()
-    wanted = [name.strip() for name in classes.split(",") if name.strip()] if classes else None
-    if classes is not None and not wanted:
-        raise UsageError("--classes is empty; name at least one class, like --classes car,bus")
+    wanted = labels(classes)
     target = None
     if save_to is not None and watching is not None:
         target = target_of(save_to, watching.sources, tuple(CODECS))
@@ -177,7 +138,7 @@ def detect(
             ticker.advance()
             if isinstance(item, ImageError):
                 refused += 1
-                complain(f"{item} [{item.code}]", "refused")
+                tell(item)
                 continue
             image, found = item
             out.write(found)
@@ -197,13 +158,8 @@ def _results(
 ) -> Iterator[tuple[Image, Detections] | ImageError]:
     """Every input's picture and detections, or its refusal, in order; neighbours overlap."""
 
-    def opened(source: str | UnreadableFile) -> Image:
-        if isinstance(source, ImageError):
-            raise source
-        return read(source, limits)
-
     last = time.perf_counter()
-    for item in detector.stream_pairs(sources, opened):
+    for item in detector.stream_pairs(sources, lambda source: read(source, limits)):
         now = time.perf_counter()
         if verbose and not isinstance(item, ImageError):
             complain(f"{item[0].name}: {now - last:.3f} s", "time")

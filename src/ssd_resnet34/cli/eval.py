@@ -22,21 +22,26 @@ from ..evaluation.running import Settings, journal_key, run
 from ..files import check_target
 from ..vision.writers import STREAM_EXTENSIONS, extension_of
 from . import eval_report, explain_report
-from .detect import (
-    SOME_REFUSED,
+from .eval_inputs import Go, Reasons, Way, explained, from_file, from_run
+from .eval_output import compare_files, save, write_report
+from .eval_report import Found
+from .inputs import SOME_REFUSED
+from .options import (
+    AsJson,
+    ByNms,
+    Device,
     Engine,
     InPrecision,
     Nms,
     Precision,
+    Quiet,
     ScoreThreshold,
     Threads,
     Weights,
+    is_given,
 )
-from .embedded_note import note_embedded
-from .eval_inputs import Go, Reasons, Way, explained, from_file, from_run
-from .eval_output import compare_files, save, write_report
-from .eval_report import Found
 from .terminal import complain
+from .weights_notes import note_embedded
 
 EXAMPLES: Final = """Examples:
 
@@ -73,11 +78,6 @@ class LogClasses(StrEnum):
     by_index = "index"
 
 
-_NUMBERINGS: Final[dict[LogClasses, Numbering]] = {
-    LogClasses.by_id: "category_id",
-    LogClasses.by_index: "index",
-}
-
 _OF_HEADS: Final = (
     "weights", "nms", "score_threshold", "top_k", "save_predictions", "explain", "got",
 )  # fmt: skip
@@ -101,14 +101,12 @@ def eval_(
     weights: Weights = "embedded",
     engine: Engine = "auto",
     precision: InPrecision = Precision.auto,
-    device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
+    device: Device = "cpu",
     threads: Threads = None,
     resize: Annotated[
         Resize, typer.Option(help="Pillow's rule averages what it shrinks.")
     ] = Resize.opencv,
-    nms: Annotated[
-        Nms, typer.Option(help="mlperf repeats the public reference's IoU.")
-    ] = Nms.exact,
+    nms: ByNms = Nms.exact,
     score_threshold: ScoreThreshold = Settings.score_threshold,
     top_k: Annotated[int, typer.Option(min=1, help="Detections an image.")] = Settings.top_k,
     predictions: Annotated[
@@ -161,8 +159,8 @@ def eval_(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page for people, HTML.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure average precision by COCO's rules.
 
@@ -192,7 +190,7 @@ def eval_(
     for warning in whole.warnings:
         complain(f"{annotations}: {warning}", "note")
     dataset = whole if image_set is Images.all else whole.only(whole.annotated())
-    numbering = _NUMBERINGS[log_classes] if log_classes else None
+    numbering: Numbering | None = log_classes.value if log_classes else None
     if compare is not None:
         pair = [from_file(path, whole, dataset, numbering) for path in compare]
         compare_files(dataset, pair, report, images, as_json)
@@ -272,7 +270,6 @@ def _check_options(
     else:
         idle = ("log_classes", *(_OF_NETWORK if mode == "--heads" else ()))
     for name in idle:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if is_given(context, name):
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} has no effect with {mode}; leave it out")

@@ -40,7 +40,7 @@ from ..runtime import session
 from ..runtime.session import Session
 from ..vision.detections import Detections
 from .terminal import complain, progress
-from .trained_size import note_size
+from .weights_notes import note_size
 
 NAMED: Final = 20
 """Refused images that have a line each on stderr; the page and --json have all."""

@@ -19,9 +19,9 @@ from ..evaluation.exported import ExportCheck, check_export, made_up
 from ..model import SSDResNet34
 from ..vision.images import Image, Limits
 from ..weights.records import RECORDS
-from .detect import Weights
 from .info import tensors
 from .inputs import read
+from .options import AsJson, Weights
 from .terminal import complain, printable
 
 EXAMPLES: Final = """Examples:
@@ -90,7 +90,7 @@ def export(
         str | None,
         typer.Option("--image", metavar="IMAGE", help="For the check; default: made up."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the model as ONNX for other compilers, and check the file.
 

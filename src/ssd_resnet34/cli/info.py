@@ -16,6 +16,7 @@ from ..runtime import cpu, precision
 from ..runtime.engines import describe
 from ..weights import store
 from ..weights.records import RECORDS
+from .options import AsJson
 from .terminal import show_table
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def info(
     source: Annotated[
         str | None, typer.Argument(metavar="ARTIFACT", help="An ONNX file to describe instead.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show versions, CPU features, engines and weights; or an artifact's metadata."""
     facts = machine() if source is None else _artifact(source)

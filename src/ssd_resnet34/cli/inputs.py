@@ -7,10 +7,14 @@ from collections.abc import Iterable, Iterator
 from os import PathLike
 from typing import Final
 
-from ..errors import UnreadableFile
+from ..errors import ImageError, UnreadableFile
 from ..vision.images import EXTENSIONS, Image, Limits, decode
+from .terminal import complain
 
 STDIN: Final = "-"
+
+SOME_REFUSED: Final = 3
+"""Exit code of a command that did the rest."""
 
 
 def expand(
@@ -85,14 +89,21 @@ def _unreadable(failed: list[OSError]) -> Iterator[UnreadableFile]:
         yield UnreadableFile(f"{error.filename}: {error.strerror}; check its permission")
 
 
-def read(source: str, limits: Limits) -> Image:
-    """The picture of one path that :func:`expand` gave, or of stdin.
+def read(source: str | UnreadableFile, limits: Limits) -> Image:
+    """The picture of what :func:`expand` gave: a path, stdin, or an error, which is raised.
 
     Raises:
         ImageError: it is refused.
     """
+    if isinstance(source, UnreadableFile):
+        raise source
     if source != STDIN:
         return decode(source, limits=limits)
     if sys.stdin is None:
         raise UnreadableFile("stdin: closed; give it an image, or name a file")
     return Image(decode(sys.stdin.buffer, limits=limits).pixels, "stdin")
+
+
+def tell(refused: ImageError) -> None:
+    """A line on stderr about an input that was refused, with its code."""
+    complain(f"{refused} [{refused.code}]", "refused")

@@ -19,11 +19,21 @@ from ..mlperf import gate, loadgen, logs, rounds, running, user_conf
 from ..mlperf.job import Job, Pulse, Ready
 from ..mlperf.rounds import Scenario
 from . import mlperf_report
-from .detect import Engine, InPrecision, Nms, Precision, Threads, Weights
 from .eval import Images, LogClasses
 from .mlperf_report import Report, setting_lines
+from .options import (
+    AsJson,
+    ByNms,
+    Device,
+    Engine,
+    InPrecision,
+    Nms,
+    Precision,
+    Threads,
+    Weights,
+)
 from .terminal import Ticker, complain, progress
-from .trained_size import note_size
+from .weights_notes import note_size
 
 RUN_EXAMPLES: Final = """Examples:
 
@@ -88,7 +98,6 @@ Annotations = Annotated[
 ImageSet = Annotated[
     Images, typer.Option("--images", help="mlperf leaves out images without any object.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 @app.command("run", epilog=RUN_EXAMPLES)
@@ -126,11 +135,9 @@ def run(
     weights: Weights = "embedded",
     engine: Engine = "auto",
     precision: InPrecision = Precision.auto,
-    device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
+    device: Device = "cpu",
     threads: Threads = None,
-    nms: Annotated[
-        Nms, typer.Option(help="mlperf repeats the public reference's IoU.")
-    ] = Nms.exact,
+    nms: ByNms = Nms.exact,
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds without any answer that end a run.")
     ] = 120,

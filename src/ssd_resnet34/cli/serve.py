@@ -11,10 +11,9 @@ import typer
 
 from ..errors import MissingExtra, UsageError
 from ..vision.images import Limits
-from .detect import Engine, InPrecision, Precision, Threads, Weights
-from .embedded_note import EMBEDDED_NOTE, nobody_named
+from .options import Device, Engine, InPrecision, Precision, Threads, Weights, is_given
 from .terminal import complain
-from .trained_size import size_note
+from .weights_notes import EMBEDDED_NOTE, size_note
 
 if TYPE_CHECKING:
     from ..serving.tasks import Started
@@ -50,7 +49,7 @@ def serve(
     weights: Weights = "embedded",
     engine: Engine = "auto",
     precision: InPrecision = Precision.auto,
-    device: Annotated[str, typer.Option(help="cpu, or cuda with the torch engine.")] = "cpu",
+    device: Device = "cpu",
     threads: Threads = None,
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Processes; they share the threads.")
@@ -125,7 +124,7 @@ def serve(
             "model: %s, %s %s, %.3f s an image",
             *(facts.model, facts.engine, facts.precision, facts.seconds),
         )
-        if nobody_named(context):
+        if not is_given(context, "weights"):
             _LOG.info("note: %s", EMBEDDED_NOTE)
         note = size_note(facts.model, facts.trained_size)
         if note:

@@ -15,7 +15,8 @@ import typer
 
 from ..errors import MissingExtra, UsageError
 from ..runtime.cpu import available_threads
-from .detect import SOME_REFUSED
+from .inputs import SOME_REFUSED
+from .options import AsJson, Quiet, words
 from .terminal import complain, printable, progress
 from .train_report import Shown, describe, show
 
@@ -161,8 +162,8 @@ def train(
         bool,
         typer.Option("--check", help="Report problems, draw augmented batches, train nothing."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a detector on your own images.
 
@@ -330,8 +331,8 @@ def _other(text: str) -> "DataSet":
 
 def _unknown(text: str | None) -> "Unknown":
     """Labels, or all without any box, as the command line has them."""
-    words = [word for part in (text or "").split(",") if (word := part.strip())]
-    return "unlabelled" if words == ["unlabelled"] else words
+    named = words(text or "")
+    return "unlabelled" if named == ["unlabelled"] else named
 
 
 def _check(

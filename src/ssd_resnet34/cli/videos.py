@@ -21,6 +21,7 @@ from ..video.latest import Latest
 from ..video.writing import CODECS, VideoFile
 from ..vision.detections import Detections
 from .drawn import Places, Target
+from .inputs import tell
 from .terminal import complain, progress, show_objects
 
 _FASTEST = 30.0
@@ -94,7 +95,7 @@ def run(
             _one(detector, source, watching, as_json, places, threshold, quiet)
         except ImageError as error:
             refused += 1
-            complain(f"{error} [{error.code}]", "refused")
+            tell(error)
     return refused
 
 

@@ -10,6 +10,7 @@ import typer
 from .. import weights
 from ..errors import WeightsError
 from ..weights import store
+from .options import AsJson, Quiet
 from .terminal import show_table
 
 EXAMPLES: Final = """Examples:
@@ -39,7 +40,7 @@ Sha256 = Annotated[
 
 
 @app.command("list", epilog=_example("list --json"))
-def list_(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
+def list_(as_json: AsJson = False) -> None:
     """Show every record, what is known of it, and whether it is on this machine."""
     rows: list[dict[str, Any]] = []
     for record in weights.RECORDS.values():
@@ -79,7 +80,7 @@ def fetch(
     name: Name,
     sha256: Sha256 = None,
     offline: Annotated[bool, typer.Option("--offline", help="Only what is here already.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Download a record, check its hash, and print where it is."""
     print(store.fetch(name, sha256=sha256, offline=offline or None, progress=not quiet))

@@ -1,11 +1,13 @@
-"""The notes that the embedded weights are no detector for photographs."""
+"""Notes on weights that find little: not meant for photographs, or trained at another size."""
 
 from collections.abc import Sequence
 from typing import Final
 
 import typer
 
+from ..contract import INPUT_SIZE
 from ..weights.records import EMBEDDED
+from .options import is_given
 from .terminal import complain
 
 EMBEDDED_NOTE: Final = (
@@ -14,18 +16,12 @@ EMBEDDED_NOTE: Final = (
 )
 
 
-def nobody_named(context: typer.Context) -> bool:
-    """Whether the command line leaves ``--weights`` to its default."""
-    source = context.get_parameter_source("weights")
-    return source is not None and source.name != "COMMANDLINE"
-
-
 def note_embedded(context: typer.Context, *, quiet: bool) -> None:
     """One line on stderr where the embedded weights run because nobody named others.
 
     Without it, what they say of a photograph looks like a detector at fault.
     """
-    if not quiet and nobody_named(context):
+    if not quiet and not is_given(context, "weights"):
         complain(EMBEDDED_NOTE, "note")
 
 
@@ -43,3 +39,27 @@ def note_untaught(weights: str, classes: Sequence[str], *, quiet: bool) -> bool:
         "note",
     )
     return True
+
+
+def size_note(model: str, size: int | None) -> str | None:
+    """What to say where weights tell that they were trained at another size than 1200.
+
+    Without it, that such a model finds little looks like a fault of the run.
+
+    Args:
+        model: its name.
+        size: that it was trained at, pixels; None where it does not tell.
+    """
+    if size in (None, INPUT_SIZE):
+        return None
+    return (
+        f"{model} was trained at {size}×{size} and runs at {INPUT_SIZE}×{INPUT_SIZE}, where it "
+        f"finds less; train it on with --init and --size {INPUT_SIZE}"
+    )
+
+
+def note_size(model: str, size: int | None, *, quiet: bool) -> None:
+    """:func:`size_note` as one line on stderr."""
+    note = size_note(model, size)
+    if note and not quiet:
+        complain(note, "note")

@@ -1,0 +1,82 @@
+"""Options that several commands share."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+
+
+class Nms(StrEnum):
+    """Selection modes: IoU as defined, or the public reference's."""
+
+    exact = "exact"
+    mlperf = "mlperf"
+
+
+class Precision(StrEnum):
+    """What the network runs in."""
+
+    auto = "auto"
+    int8 = "int8"
+    bf16 = "bf16"
+    fp16 = "fp16"
+    fp32 = "fp32"
+
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT",
+        help="Images: files, folders, globs, - for stdin. Videos: files, rtsp://…, camera:0.",
+    ),
+]
+Weights = Annotated[
+    str, typer.Option("--weights", "-w", help="A record, a weights file or an artifact.")
+]
+Engine = Annotated[
+    str, typer.Option("--engine", help="auto, openvino, onnxruntime, torch, or an installed one.")
+]
+InPrecision = Annotated[
+    Precision,
+    typer.Option(
+        "--precision", metavar="PRECISION", help="int8, bf16, fp16, fp32; auto is the fastest here."
+    ),
+]
+"""What the network runs in; with a name of its own, since all its values break a line of help."""
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]
+ScoreThreshold = Annotated[
+    float,
+    typer.Option("--score-threshold", "-t", min=0, max=1, help="Only scores over it count."),
+]
+ByNms = Annotated[Nms, typer.Option("--nms", help="mlperf repeats the public reference's IoU.")]
+Classes = Annotated[str | None, typer.Option("--classes", help="Only these, by name: car,bus.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+def words(text: str) -> list[str]:
+    """What stands between commas."""
+    return [word for part in text.split(",") if (word := part.strip())]
+
+
+def labels(classes: str | None) -> tuple[str, ...] | None:
+    """What ``--classes`` names; None for all.
+
+    Raises:
+        UsageError: nothing.
+    """
+    if classes is None:
+        return None
+    found = tuple(words(classes))
+    if not found:
+        raise UsageError("--classes is empty; name at least one, like --classes car,bus")
+    return found
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether the command line has the option of that parameter, be it with its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
