@@ -3,13 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 import batch_site
 from command import Run
 from fake_clock import FakeClock
+from ssd_resnet34.batch import running
 from ssd_resnet34.batch.pace import Pace, as_clock
+from ssd_resnet34.batch.worker import Job
+from ssd_resnet34.errors import BatchError
 
 Picture = Callable[..., Path]
 
@@ -72,6 +76,24 @@ def test_a_model_that_was_trained_at_another_size_is_told_of(
     told = batch(*words, weights=trained_at_600)
     assert (told.code, told.err.count("note: trained.onnx was trained at 600×600")) == (0, 1)
     assert "trained at" not in batch(*words, "-q", weights=trained_at_600).err
+
+
+@pytest.mark.parametrize("name", ["embedded", "mlcommons"])
+def test_a_record_is_a_record_where_a_file_has_its_name(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    jobs: list[Job] = []
+
+    def stopped(_: str, __: object, job: Job, *___: object, **____: object) -> NoReturn:
+        jobs.append(job)
+        raise BatchError("enough")
+
+    monkeypatch.setattr(running, "run", stopped)
+    monkeypatch.chdir(tmp_path)
+    for made in (name, "mine.onnx"):
+        (tmp_path / made).touch()
+        assert run("batch", "run", "in", "-o", "out", "--weights", made).code == 1
+    assert [job.weights for job in jobs] == [name, str(tmp_path / "mine.onnx")]
 
 
 def test_a_plan_is_made_once_and_shown(batch: Run, picture: Picture, tmp_path: Path) -> None:

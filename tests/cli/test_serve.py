@@ -140,6 +140,29 @@ def test_over_ray_a_replica_has_the_cpus_of_its_workers(
     assert (settings.worker.threads, settings.workers, settings.limits.deadline) == (3, 2, 5.0)
 
 
+@pytest.mark.parametrize(("device", "gpus"), [("cpu", 0.0), ("cuda:1", 1.0), ("tensorrt", 1.0)])
+def test_over_ray_a_replica_has_a_gpu_for_any_device_but_the_cpu(
+    run: Run, monkeypatch: pytest.MonkeyPatch, device: str, gpus: float
+) -> None:
+    given: list[Scale] = []
+    monkeypatch.setattr(cluster, "run", lambda _, scale, __: given.append(scale))
+    assert run("serve", "--ray", "--device", device).code == 0
+    assert given[0].gpus == gpus
+
+
+def test_over_ray_a_file_of_weights_is_named_by_its_whole_path(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A replica has another working folder."""
+    given: list[Settings] = []
+    monkeypatch.setattr(cluster, "run", lambda settings, *_: given.append(settings))
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.onnx", "embedded"):
+        (tmp_path / name).touch()
+        assert run("serve", "--ray", "--weights", name).code == 0
+    assert [one.worker.weights for one in given] == [str(tmp_path / "mine.onnx"), "embedded"]
+
+
 def test_over_ray_one_replica_on_this_machine_is_the_default(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,6 @@
 """``ssd-resnet34 batch``: folders, lists and buckets in; a row for every input out."""
 
 import json
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +41,7 @@ from .options import (
     Precision,
     ScoreThreshold,
     Weights,
+    from_anywhere,
     labels,
 )
 from .terminal import complain, printable, progress
@@ -182,7 +182,7 @@ def run(
     else:
         workers, threads = workers or 1, threads or 1
     job = Job(
-        weights=os.path.abspath(weights) if os.path.exists(weights) else weights,
+        weights=from_anywhere(weights),
         engine=engine,
         device=device,
         precision=precision.value,

@@ -1,11 +1,13 @@
 """Options that several commands share."""
 
+import os
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from ..errors import UsageError
+from ..weights.records import RECORDS
 
 
 class Nms(StrEnum):
@@ -74,6 +76,13 @@ def labels(classes: str | None) -> tuple[str, ...] | None:
     if not found:
         raise UsageError("--classes is empty; name at least one, like --classes car,bus")
     return found
+
+
+def from_anywhere(weights: str) -> str:
+    """A file by its whole path, for processes in other folders; a record by its name."""
+    if weights in RECORDS or not os.path.exists(weights):  # who opens them says what is wrong
+        return weights
+    return os.path.abspath(weights)
 
 
 def is_given(context: typer.Context, name: str) -> bool:

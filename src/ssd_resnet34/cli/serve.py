@@ -11,7 +11,16 @@ import typer
 
 from ..errors import MissingExtra, UsageError
 from ..vision.images import Limits
-from .options import Device, Engine, InPrecision, Precision, Threads, Weights, is_given
+from .options import (
+    Device,
+    Engine,
+    InPrecision,
+    Precision,
+    Threads,
+    Weights,
+    from_anywhere,
+    is_given,
+)
 from .terminal import complain
 from .weights_notes import EMBEDDED_NOTE, size_note
 
@@ -87,7 +96,7 @@ def serve(
 
     Ends with code 0 at SIGTERM or Ctrl-C, after the accepted requests.
 
-    With --ray, each replica has --workers processes of --threads CPUs each, and a GPU for cuda.
+    With --ray, each replica has --workers processes of --threads CPUs, and a GPU if not on cpu.
     """
     if not ray and (ray_address is not None or replicas is not None):
         raise UsageError("--ray-address and --replicas are for --ray")
@@ -105,7 +114,7 @@ def serve(
         threads = max(1, cpu.available_threads() // workers)
     limits = Limits(max_bytes=max_bytes, max_pixels=max_pixels)
     settings = Settings(
-        WorkerConfig(weights, engine, device, precision.value, threads, limits),
+        WorkerConfig(from_anywhere(weights), engine, device, precision.value, threads, limits),
         host,
         port,
         workers,
@@ -138,7 +147,7 @@ def serve(
         return
     from ..serving import cluster
 
-    gpus = 1.0 if device.startswith("cuda") else 0.0
+    gpus = 0.0 if device == "cpu" else 1.0
     scale = cluster.Scale(least, most, workers * (threads or 1), gpus, ray_address or "local")
     cluster.run(settings, scale, announce)
 
