@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,21 @@ def test_the_machine_is_described_in_tables_of_80_columns(run: Run) -> None:
     text = " ".join(result.out.split())
     for figure in ("20.0 by MLCommons", "19.97 by pycocotools", "20.73 by Open Model Zoo"):
         assert figure in text
+
+
+@pytest.mark.usefixtures("engines")
+def test_a_package_of_another_name_for_gpus_is_found(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        if name == "onnxruntime-gpu":
+            return "1.99"
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    packages = json.loads(run("info", "--json").out)["packages"]
+    assert packages["onnxruntime"] == "1.99"
+    assert packages["numpy"] is None
 
 
 @pytest.mark.usefixtures("engines")

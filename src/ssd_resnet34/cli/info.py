@@ -5,7 +5,6 @@ import os
 import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,7 +12,7 @@ import typer
 
 from .. import __version__, artifact
 from ..runtime import cpu, precision
-from ..runtime.engines import describe
+from ..runtime.engines import describe, version_of
 from ..weights import store
 from ..weights.records import RECORDS
 from .options import AsJson
@@ -84,7 +83,7 @@ def platform_facts() -> dict[str, Any]:
         "version": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: version_of(name) or None for name in _PACKAGES},
         "cpu": {
             "model": cpu.model_name(),
             "features": sorted(cpu.features()),
@@ -96,13 +95,6 @@ def platform_facts() -> dict[str, Any]:
 def now() -> str:
     """The time in UTC to the second, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _artifact(source: str) -> dict[str, Any]:
@@ -187,9 +179,7 @@ def _listed(value: Any) -> str:
 
 
 def _print_machine(facts: dict[str, Any]) -> None:
-    packages = {
-        f"{name}": version or "not installed" for name, version in facts["packages"].items()
-    }
+    packages = {name: version or "not installed" for name, version in facts["packages"].items()}
     top = {"ssd-resnet34": facts["version"], "Python": facts["python"], "system": facts["system"]}
     features = ", ".join(facts["cpu"]["features"])
     top |= packages | {"CPU features": features, "threads": facts["cpu"]["threads"]}
