@@ -4,6 +4,7 @@ import errno
 import hashlib
 import logging
 import os
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,17 @@ def test_a_full_disk_for_temporary_files_is_told(
     monkeypatch.setattr(onnx, "save_model", full)  # the quantizer's own writing
     monkeypatch.setattr(onnx, "save", full)
     with pytest.raises(OutputError, match=r"cannot be written \(No space left.*free space"):
+        quantize(source, ranges)
+
+
+def test_a_system_without_a_place_for_temporary_files_is_told(
+    source: bytes, ranges: Ranges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_usable() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none_usable)
+    with pytest.raises(OutputError, match=r"TMPDIR.*cannot be written \(No usable.*another place"):
         quantize(source, ranges)
 
 

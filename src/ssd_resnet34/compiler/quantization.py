@@ -69,7 +69,7 @@ def quantize(
         UsageError: ``source`` is int8 already, no such layer to keep, or no layer left to round.
         CalibrationError: a range that is none, or tensors have no range; named.
         ArtifactError: ``source`` is not an artifact.
-        OutputError: no room for temporary files, 110 MB for this network.
+        OutputError: no place for temporary files, or no room there: 110 MB for this network.
     """
     made_of = hashlib.sha256(source).hexdigest()
     model = load(source)
@@ -123,10 +123,9 @@ def _in_a_file(model: "onnx.ModelProto") -> Iterator[Path]:
     """
     import onnx
 
-    with (
-        told(tempfile.gettempdir()),
-        tempfile.TemporaryDirectory(prefix="ssd-resnet34-") as folder,
-    ):
+    with told("temporary files (TMPDIR)"):
+        place = tempfile.gettempdir()
+    with told(place), tempfile.TemporaryDirectory(prefix="ssd-resnet34-") as folder:
         path = Path(folder) / "fp32.onnx"
         onnx.save_model(model, path, save_as_external_data=True)
         del model  # the caller may have let go of it, too
