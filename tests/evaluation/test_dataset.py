@@ -35,6 +35,22 @@ def test_difficult_and_ignore_both_mean_to_ignore(tmp_path: Path) -> None:
     assert [one["ignore"] for one in read(written(tmp_path, made)).annotations] == [1, 1, 0]
 
 
+@pytest.mark.parametrize("mark", ["iscrowd", "ignore", "difficult"])
+@pytest.mark.parametrize("no", [0, False, None, 0.0])
+def test_a_mark_may_say_no_in_several_ways(tmp_path: Path, mark: str, no: Any) -> None:
+    made = changed(lambda made: made["annotations"][0].update({mark: no}))
+    (one,) = read(written(tmp_path, made)).annotations
+    assert (one["iscrowd"], one["ignore"]) == (0, 0)
+
+
+@pytest.mark.parametrize("mark", ["iscrowd", "ignore", "difficult"])
+@pytest.mark.parametrize("word", ["0", "1", "false", []])
+def test_a_mark_in_words_is_refused_not_taken_for_yes(tmp_path: Path, mark: str, word: Any) -> None:
+    made = changed(lambda made: made["annotations"][0].update({mark: word}))
+    with pytest.raises(UsageError, match=rf"annotation 1 has the {mark} .*; give 0 or 1"):
+        read(written(tmp_path, made))
+
+
 @pytest.mark.parametrize("boxless", [None, [], "absent"])
 def test_entries_without_boxes_are_left_out_and_counted(tmp_path: Path, boxless: Any) -> None:
     made = document(boxes=[(1, 1, (0, 0, 9, 9)), (2, 3, (0, 0, 9, 9))])
@@ -63,6 +79,9 @@ def test_a_box_beyond_any_float_is_refused(tmp_path: Path) -> None:
     made = changed(lambda made: made["annotations"][0].update(bbox=[0, 0, 10**400, 1]))
     with pytest.raises(UsageError, match=r"annotation 1 has the bbox \[0, 0, 1000"):
         read(written(tmp_path, made))
+    made = changed(lambda made: made["annotations"][0].update(bbox=[0, 0, 1e39, 1]))
+    with pytest.raises(UsageError, match=r"annotation 1 has the bbox \[0, 0, 1e\+39"):
+        read(written(tmp_path, made))  # pictures are drawn in float32
 
 
 def test_a_box_without_area_is_told(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ssd_resnet34.evaluation.coco import score
 from ssd_resnet34.evaluation.dataset import Dataset, read
 from ssd_resnet34.evaluation.predictions import read as read_predictions
 from ssd_resnet34.vision.detections import Detections
-from ssd_resnet34.vision.writers import open_writer
+from ssd_resnet34.vision.writers import open_writer, save
 
 BOX = [10.0, 20.0, 30.0, 40.0]
 BOXES = [(1, 1, BOX), (2, 3, BOX), (3, 18, BOX)]
@@ -181,6 +181,19 @@ def test_what_is_none_of_the_forms_is_refused(
 ) -> None:
     with pytest.raises(UsageError):
         read_predictions(written(tmp_path, content, "found.json"), dataset)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("extension", [".json", ".jsonl"])
+def test_what_a_shell_redirected_in_another_unicode_is_read(
+    tmp_path: Path, dataset: Dataset, extension: str, encoding: str
+) -> None:
+    path = tmp_path / f"found{extension}"
+    made = [detections("000002.jpg"), detections("000001.jpg")]
+    save(path, made)
+    path.write_bytes(path.read_text("utf-8").replace("\n", "\r\n").encode(encoding))
+    found = read_predictions(path, dataset)
+    assert found.results == made[0].to_coco(2) + made[1].to_coco(1)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path, dataset: Dataset) -> None:

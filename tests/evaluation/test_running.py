@@ -15,9 +15,10 @@ from PIL import Image as PillowImage
 from fake_engine import FakeEngine
 from fake_network import constant_heads, fake_onnx
 from small_dataset import dataset as made_dataset
+from small_dataset import document, written
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.errors import HeadsError, SessionError, UnreadableFile, UsageError
-from ssd_resnet34.evaluation.dataset import Dataset
+from ssd_resnet34.evaluation.dataset import Dataset, read
 from ssd_resnet34.evaluation.heads import HeadFiles
 from ssd_resnet34.evaluation.journal import Journal
 from ssd_resnet34.evaluation.running import (
@@ -181,6 +182,7 @@ def test_other_settings_images_or_models_are_other_runs(
     assert once(source, data).resumed == COUNT
     assert once(source, data, Settings(nms="mlperf")).resumed == 0
     assert once(source, dataset(tmp_path, 2)).resumed == 0
+    assert once(source, made_dataset(tmp_path, images=COUNT, width=60, height=48)).resumed == 0
     assert once(network(resize="pillow"), data).resumed == 0
 
 
@@ -281,3 +283,21 @@ def test_a_folder_without_any_of_the_images_is_refused_at_once(tmp_path: Path) -
     pictures(tmp_path, 1)
     check_any(lambda entry: find(tmp_path, entry["file_name"]), tmp_path, data)
     assert decode(find(tmp_path, "any/folder/000001.jpg")).width == 64
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "looked_for"),
+    [("a/1.jpg", "b/1.jpg", "1.jpg"), ("1.jpg", "1.png", "1.npz"), ("x\n/1.jpg", "1.jpg", "1.jpg")],
+)
+def test_one_file_is_not_taken_for_two_images(
+    tmp_path: Path, first: str, second: str, looked_for: str
+) -> None:
+    content = document(images=2)
+    for entry, name in zip(content["images"], (first, second), strict=True):
+        entry["file_name"] = name
+    data = read(written(tmp_path, content))
+    (tmp_path / looked_for).touch()
+    source = HeadFiles(tmp_path) if looked_for.endswith(".npz") else None
+    look = source.find if source else lambda entry: find(tmp_path, entry["file_name"])
+    with pytest.raises(UsageError, match=r"1\.(jpg|npz): would be taken for .* and for .*1\."):
+        check_any(look, tmp_path, data)

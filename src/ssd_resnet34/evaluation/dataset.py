@@ -20,6 +20,9 @@ _MEND: Final = "give a COCO JSON file with images, annotations and categories"
 _SHOWN: Final = 5
 """Ids that a message names before it says how many more there are."""
 
+_LARGEST: Final = 1e37
+"""In pixels: the sum of two such numbers, a right border, is finite in float32."""
+
 _OUTLINES: Final = re.compile(rb'"(?:segmentation|counts)"\s*:\s*\[[][\d.,\s+eE-]*\]')
 """A polygon or run lengths: three quarters of COCO's file, and no part of a box. Inside of a JSON
 string these quotes would be escaped, so that nothing else can look like it."""
@@ -235,8 +238,8 @@ def _annotations(
                 "category_id": entry["category_id"],
                 "bbox": box,
                 "area": area,
-                "iscrowd": int(bool(entry.get("iscrowd"))),
-                "ignore": int(bool(entry.get("ignore")) or bool(entry.get("difficult"))),
+                "iscrowd": int(_mark(name, entry, "iscrowd")),
+                "ignore": int(_mark(name, entry, "ignore") or _mark(name, entry, "difficult")),
             }
         )
     warnings = [
@@ -251,13 +254,31 @@ def _annotations(
     return made, warnings
 
 
+def _mark(name: str, entry: Mapping[str, Any], key: str) -> bool:
+    """A mark that an annotation has or has not: 0, 1, false, true, null, or none at all.
+
+    Raises:
+        UsageError: text, for one: "0", as converters take it from XML, is not "no" to Python.
+    """
+    value = entry.get(key)
+    if value is not None and not isinstance(value, bool | int | float):
+        raise UsageError(
+            f"{name}: annotation {entry['id']} has the {key} {value!r:.60}; give 0 or 1, a number"
+        )
+    return bool(value)
+
+
 def checked_box(name: str, where: str, value: Any) -> list[float]:
     """left, top, width, height, as they stand in the entry ``where`` of the file ``name``.
 
     Raises:
-        UsageError: not four finite numbers, or a negative size.
+        UsageError: not four numbers that float32 holds, or a negative size.
     """
-    if not isinstance(value, list) or len(value) != 4 or not all(map(is_number, value)):
+    if (
+        not isinstance(value, list)
+        or len(value) != 4
+        or not all(is_number(one) and abs(one) <= _LARGEST for one in value)
+    ):
         raise UsageError(
             f"{name}: {where} has the bbox {value!r:.60}; give left, top, width, height"
         )

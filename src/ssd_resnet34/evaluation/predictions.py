@@ -94,10 +94,11 @@ def _parsed(name: str) -> Any:
     """A document, or a list of ("line 3", entry) or ("entry 3", entry)."""
     try:
         with open_regular(name) as file:
-            text = file.read().decode()
+            data = file.read()
+        text = data.decode(json.detect_encoding(data))  # some shells redirect in UTF-16
     except OSError as error:
         raise UsageError(f"{name}: cannot be read ({error.strerror or error}); {_FORMS}") from error
-    except ValueError as error:  # not UTF-8; a NUL in the name
+    except ValueError as error:  # no Unicode; a NUL in the name
         raise UsageError(f"{name}: not JSON ({error}); {_FORMS}") from error
     try:
         document = json.loads(text)

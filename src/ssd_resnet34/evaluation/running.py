@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 
@@ -32,6 +32,8 @@ Resize = Literal["opencv", "pillow"]
 
 Entry = Mapping[str, Any]
 """An image of a data set: ``id``, ``file_name``, ``width``, ``height``."""
+
+_OF_ENTRY: Final = ("id", "file_name", "width", "height")
 
 
 @dataclass(frozen=True)
@@ -188,21 +190,30 @@ def check_any(find: Callable[[Entry], Path], folder: Path, dataset: Dataset) -> 
     """Refuse a wrong folder at once, instead of every image in its turn.
 
     Raises:
-        UsageError: ``find`` knows none of the images; ``folder`` is where it looked.
+        UsageError: ``find`` knows none of the images, or takes one file for two of them; ``folder``
+            is where it looked.
     """
     if not os.path.isdir(folder):  # Path.is_dir raises where it may not look
         raise UsageError(f"{folder}: no such folder; name the one with the files of the images")
+    found: dict[Path, str] = {}
     for entry in dataset.images:
+        name = entry["file_name"]
         try:
-            find(entry)
+            path = find(entry)
         except UnreadableFile as error:
             missing = error
-        else:
-            return
-    raise UsageError(
-        f"{folder}: has none of the {len(dataset.images)} images of {dataset.path}; the last one "
-        f"looked for: {missing}"
-    )
+            continue
+        other = found.setdefault(path, name)
+        if other != name:
+            raise UsageError(
+                f"{printable(str(path))}: would be taken for {printable(other)} and for "
+                f"{printable(name)}; name the folder that has both, or rename one"
+            )
+    if not found:
+        raise UsageError(
+            f"{folder}: has none of the {len(dataset.images)} images of {dataset.path}; the last "
+            f"one looked for: {missing}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -354,5 +365,5 @@ def journal_key(heads: Heads, dataset: Dataset, settings: Settings) -> dict[str,
         "heads": dict(heads.key),
         "contract": heads.contract.to_json(),
         "settings": asdict(settings),
-        "images": [[one["id"], one["file_name"]] for one in dataset.images],
+        "images": [[one[part] for part in _OF_ENTRY] for one in dataset.images],
     }
