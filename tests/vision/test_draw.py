@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFont
 
 from ssd_resnet34.errors import UsageError
 from ssd_resnet34.vision import draw as module
@@ -190,6 +190,32 @@ def test_text_contrasts_with_its_plate() -> None:
             (_luminance(colour_of(index)), _luminance(module._ink(colour_of(index)))), reverse=True
         )
         assert (light + 0.05) / (dark + 0.05) >= 4
+
+
+def test_letters_that_the_built_in_font_lacks_are_written_with_one_of_the_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arial = ImageFont.load_default(30)
+
+    def found(name: str, size: int) -> Any:
+        if name != "arial.ttf":
+            raise OSError
+        return arial
+
+    monkeypatch.setattr(ImageFont, "truetype", found)
+    assert module._font(module._system_font(20), 20) is arial
+
+
+@pytest.mark.parametrize(
+    ("label", "written"),
+    [("Plättchen", "Plattchen"), ("Fuß", "Fuss"), ("čáp", "cap"), ("猫", "?"), ("ﬁsh", "fish")],
+)
+def test_without_such_a_font_accents_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, label: str, written: str
+) -> None:
+    monkeypatch.setattr(module, "_SYSTEM_FONTS", ())
+    drawn = draw(grey(640, 480), one(label=label), colour="bgr")
+    assert drawn.tobytes() == draw(grey(640, 480), one(label=written), colour="bgr").tobytes()
 
 
 def test_colours_are_stable_and_differ_between_all_classes() -> None:

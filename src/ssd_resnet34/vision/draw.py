@@ -4,8 +4,9 @@ import base64
 import html
 import io
 import math
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -30,6 +31,15 @@ Rectangle = tuple[int, int, int, int]
 
 DRAWN_THRESHOLD: Final = 0.3
 """Score that a detection must exceed to be drawn, unless the caller says otherwise."""
+
+_SYSTEM_FONTS: Final = (
+    "NotoSans-Regular.ttf",
+    "DejaVuSans.ttf",
+    "LiberationSans-Regular.ttf",
+    "arial.ttf",
+    "Arial Unicode.ttf",
+)
+"""Looked for, by name, where labels need more letters than Pillow's own font has."""
 
 _GOLDEN_RATIO: Final = (math.sqrt(5) - 1) / 2
 _HTML_WIDTH: Final = 640
@@ -72,8 +82,9 @@ def draw(
     ``image`` is any image source; a numpy array needs ``colour``. Only scores strictly above
     ``score_threshold`` are drawn. A picture of another size than ``detections.width`` and
     ``height`` gets the boxes scaled. ``line_width`` and ``font_size`` are pixels, by default in
-    proportion to the picture. The built-in font covers Latin letters; ``font`` names a TrueType
-    or OpenType file for others.
+    proportion to the picture. The built-in font is ASCII's; other letters are written with a font
+    of the system, or without their accents where none is found (``Plättchen``: ``Plattchen``).
+    ``font`` names a TrueType or OpenType file.
 
     Raises:
         ImageError: the image is refused.
@@ -93,13 +104,12 @@ def draw(
     line = line_width or max(2, round(side / 330))
     _frames(canvas, boxes, line)
     if show_labels or show_scores:
-        plates = _plates(
-            canvas.size,
-            boxes,
-            _font(font, font_size or max(11, round(side / 46))),
-            show_labels,
-            show_scores,
-        )
+        size = font_size or max(11, round(side / 46))
+        if font is None and not all(box.label.isascii() for box in boxes):
+            font = _system_font(size)
+            if font is None:
+                boxes = [replace(box, label=_ascii(box.label)) for box in boxes]
+        plates = _plates(canvas.size, boxes, _font(font, size), show_labels, show_scores)
         for plate in reversed(plates):  # the best on top
             _paint(canvas, plate)
     return canvas
@@ -280,6 +290,26 @@ def _font(path: str | PathLike[str] | None, size: int) -> "Font":
         raise UsageError(
             f"font: {str(path)!r} cannot be read ({error}); give a TrueType or OpenType file"
         ) from error
+
+
+def _system_font(size: int) -> str | None:
+    """The name of the first of :data:`_SYSTEM_FONTS` that Pillow finds here."""
+    from PIL import ImageFont
+
+    for name in _SYSTEM_FONTS:
+        try:
+            ImageFont.truetype(name, size)
+        except OSError:
+            continue
+        return name
+    return None
+
+
+def _ascii(text: str) -> str:
+    """Letters without their accents; ``?`` for what is no letter of ASCII then either."""
+    letters = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
+    plain = "".join(one for one in letters if not unicodedata.combining(one))
+    return plain.encode("ascii", "replace").decode("ascii")
 
 
 def _printable(text: str) -> str:
