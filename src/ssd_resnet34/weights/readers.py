@@ -240,7 +240,8 @@ def _from_state(
         if given is None:
             raise WeightsError(
                 f"{name}: the weights have {classes} classes (background included), COCO has "
-                f"{COCO.num_classes}; give the contract they were trained with (its categories)"
+                f"{COCO.num_classes}; give the contract they were trained with (its categories) to "
+                "ssd_resnet34.weights.load, whose result is an artifact that has it"
             )
         raise WeightsError(
             f"{name}: the weights have {classes} classes (background included), the contract "
