@@ -15,9 +15,10 @@ import torch
 from accelerate import Accelerator
 
 from ssd_resnet34.training.data.example import DataSet, Sample
+from ssd_resnet34.training.data.loading import Examples
 from ssd_resnet34.training.fitting.placing import priors_for
 from ssd_resnet34.training.fitting.recipe import Recipe
-from ssd_resnet34.training.fitting.running import DETECTIONS, score_of
+from ssd_resnet34.training.fitting.running import DETECTIONS, refused_anywhere, score_of
 from tiny_detector import CONTRACT, SIZE, TinyDetector
 
 COUNT = 5
@@ -56,7 +57,11 @@ def main() -> None:
     found = score_of(
         module, data_in(arguments.data), priors, SIZE, arguments.out, accelerator, lambda: None
     )
-    numbers = {"value": found.value, **found.numbers}
+    examples = Examples(data_in(arguments.data), SIZE)
+    if accelerator.process_index == accelerator.num_processes - 1:
+        examples.example(0, COUNT - 1)  # the first process never meets the damaged one
+    refused = len(refused_anywhere(examples))
+    numbers = {"value": found.value, "refused": refused, **found.numbers}
     place = arguments.out / f"numbers-{accelerator.process_index}.json"
     place.write_text(json.dumps(numbers))
     if accelerator.is_main_process:

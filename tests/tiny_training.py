@@ -59,7 +59,7 @@ def run(
         data="tiny",
         recipe=recipe,
         out=out,
-        known=known,
+        init="embedded" if known else "none",
         validate=validate,
         keep=keep,
         workers=workers,

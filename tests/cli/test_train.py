@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,12 +174,25 @@ def test_a_damaged_image_is_replaced_and_named_and_many_end_the_run(
     found = json.loads(result.out)
     assert found["refused"] == [{"path": str(first), "code": "corrupt_image"}]
     assert f"refused: {first} [corrupt_image]" in result.err
-    assert (found["report"], found["numbers"]) == (None, {})
+    assert (found["report"], found["numbers"], found["unscored"]) == (None, {}, [])
     second.unlink()
     result = run(*options(cells, tmp_path / "other", *QUICK, "--no-val"))
     assert result.code == 1
     assert "2 of 2 images are refused, more than 1" in result.err
     assert result.err.count("error:") == 1
+
+
+def test_a_damaged_image_of_the_validation_is_named(run: Run, cells: Path, tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    shutil.copytree(cells.parent / "pictures", held)
+    (held / "0.png").write_bytes((held / "0.png").read_bytes()[:80])
+    val = ("--val", cells, "--val-images", held)
+    result = run(*options(cells, tmp_path / "out", *QUICK, *val, "--json"))
+    assert result.code == 3, result.err
+    found = json.loads(result.out)
+    assert found["refused"] == []
+    assert found["unscored"][0].startswith(str(held / "0.png"))
+    assert f"refused: {held / '0.png'}: " in result.err
 
 
 def test_a_signal_ends_the_command_after_a_checkpoint_and_resume_goes_on(

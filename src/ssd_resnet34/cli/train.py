@@ -236,11 +236,14 @@ def train(
     if first:
         for one in trained.refused:
             complain(f"{one.path} [{one.code}]", "refused")
+        for reason in trained.unscored:
+            complain(reason, "refused")
         if as_json:
             print(json.dumps(describe(trained)))
         else:
             show(trained)
-    if trained.refused:
+    # One process alone says so: a launcher ends the others as soon as one exits with a code.
+    if first and (trained.refused or trained.unscored):
         raise typer.Exit(SOME_REFUSED)
 
 

@@ -103,6 +103,7 @@ def describe(trained: "Trained") -> dict[str, Any]:
         "labels_taken_over": list(trained.taken),
         "labels_new": list(trained.fresh),
         "refused": [{"path": str(one.path), "code": one.code} for one in trained.refused],
+        "unscored": list(trained.unscored),
         "notes": list(trained.notes),
     }
 

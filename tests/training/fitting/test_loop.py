@@ -185,6 +185,8 @@ def test_a_resumed_run_may_change_the_checkpoints_but_not_the_recipe(tmp_path: P
     run(tmp_path, resume=True, recipe=replace(RECIPE, every=99.0))
     with pytest.raises(UsageError, match=r"run with rate 0.01 \(now 0.5\); resume with the same"):
         run(tmp_path, resume=True, recipe=replace(RECIPE, rate=0.5))
+    with pytest.raises(UsageError, match=r"run with --init embedded \(now none\)"):
+        run(tmp_path, resume=True, known=False)  # batch-norm would begin to follow the batches
     with pytest.raises(UsageError, match="no checkpoint to resume; leave --resume out"):
         run(tmp_path / "elsewhere", resume=True)
     (tmp_path / CHECKPOINT).write_bytes(b"PK\x03\x04 half a checkpoint")

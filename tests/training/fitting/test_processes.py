@@ -67,10 +67,12 @@ def test_what_two_processes_began_one_may_go_on_with(alone: Path, tmp_path: Path
     kept = states.load(out / CHECKPOINT)
     assert kept["progress"]["step"] == kept["progress"]["validated"] * 2
     assert kept["model"]["model.1.running_mean"].isfinite().all()
-    assert run(out, resume=True).step == 6
+    assert run(out, resume=True, known=False).step == 6
 
 
-def test_two_processes_that_share_a_validation_all_learn_its_numbers(tmp_path: Path) -> None:
+def test_two_processes_all_learn_the_numbers_of_a_validation_and_what_either_refused(
+    tmp_path: Path,
+) -> None:
     program, pictures = shared_validation.__file__, tmp_path / "pictures"
     together(pictures, tmp_path / "two", program=program)
     subprocess.run(
@@ -80,6 +82,7 @@ def test_two_processes_that_share_a_validation_all_learn_its_numbers(tmp_path: P
         timeout=300,
     )
     wanted = json.loads((tmp_path / "one" / "numbers-0.json").read_text())
+    assert wanted["refused"] == 1
     for process in range(PROCESSES):
         found = json.loads((tmp_path / "two" / f"numbers-{process}.json").read_text())
         assert found == pytest.approx(wanted)

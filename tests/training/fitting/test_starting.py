@@ -38,7 +38,7 @@ def heads(module: torch.nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
 
 def test_rows_of_equal_labels_are_taken_over_wherever_they_stand(image: torch.Tensor) -> None:
     start = begin("embedded", ZOO, 0)
-    assert (start.taken, start.fresh, start.known) == (("zebra", "person"), ("unicorn",), True)
+    assert (start.taken, start.fresh) == (("zebra", "person"), ("unicorn",))
     old = heads(begin("embedded", COCO, 0).module, image)
     new = heads(start.module, image)
     zebra, person = (COCO.labels.index(label) + 1 for label in ("zebra", "person"))
@@ -68,7 +68,7 @@ def test_the_normalisation_is_that_of_the_weights(tmp_path: Path) -> None:
 
 def test_from_nothing_all_classes_are_new_and_a_seed_gives_the_same_weights() -> None:
     start, again, other = (begin("none", ZOO, seed) for seed in (1, 1, 2))
-    assert (start.taken, start.fresh, start.known) == ((), ZOO.labels, False)
+    assert (start.taken, start.fresh) == ((), ZOO.labels)
     key = "conf.0.weight"
     assert torch.equal(start.module.state_dict()[key], again.module.state_dict()[key])
     assert not torch.equal(start.module.state_dict()[key], other.module.state_dict()[key])

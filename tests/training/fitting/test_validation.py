@@ -151,6 +151,13 @@ def test_sets_that_cannot_be_learnt_from_or_scored_on_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_random_backbone_is_not_frozen(picture: Callable[..., Sample], tmp_path: Path) -> None:
+    data, recipe = DataSet(COCO, (picture(),)), Recipe(freeze="backbone")
+    with pytest.raises(UsageError, match="without initial weights would stay random"):
+        train(data, tmp_path / "out", init="none", recipe=recipe, device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("package", ["pycocotools", "jinja2"])
 def test_a_package_that_the_scores_or_the_report_need_is_missed_before_the_first_step(
     picture: Callable[..., Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str

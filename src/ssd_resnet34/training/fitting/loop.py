@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...contract import INPUT_SIZE, Contract
 from ...errors import TrainingError
 from . import state as states
-from .folder import CHECKPOINT
+from .folder import CHECKPOINT, NOTHING
 from .journal import Journal
 from .loading import Examples, Micro, Order, Share, micros, share_of
 from .recipe import Recipe
@@ -75,7 +75,7 @@ class Job:
     Attributes:
         module: to be trained; see :class:`.stepping.Stepper`.
         data: a digest of what ``examples`` are of.
-        known: whether the module has initial weights.
+        init: name of the module's initial weights, or ``none``.
         validate: scores the averaged weights after each epoch.
         keep: writes the averaged weights of the best epoch, told its number and score; without
             validation, of each.
@@ -89,7 +89,7 @@ class Job:
     data: str
     recipe: Recipe
     out: Path
-    known: bool
+    init: str
     validate: Validate
     keep: Callable[[Mapping[str, Tensor], int, "Score | None"], None]
     workers: int = 0
@@ -124,7 +124,7 @@ class _Run:
         self.main: bool = accelerator.is_main_process
         self.order = Order(len(job.examples), recipe.batch, recipe.epochs, recipe.seed)
         self.share = share(recipe, accelerator)
-        live = recipe.statistics == "live" or (recipe.statistics == "auto" and not job.known)
+        live = recipe.statistics == "live" or (recipe.statistics == "auto" and job.init == NOTHING)
         self.stepper = Stepper(job.module, job.contract, recipe, accelerator, live=live)
         self.checkpoint = job.out / CHECKPOINT
         self.progress = self._resumed() if resume else Progress()
@@ -132,7 +132,7 @@ class _Run:
     def _resumed(self) -> Progress:
         kept = states.load(self.checkpoint)
         job = self.job
-        states.check_same(self.checkpoint, kept, job.recipe, job.contract, job.data)
+        states.check_same(self.checkpoint, kept, job.recipe, job.init, job.contract, job.data)
         self.stepper.module.load_state_dict(kept["model"])
         self.stepper.optimizer.load_state_dict(kept["optimizer"])
         self.stepper.average.load(kept["average"], kept["updates"])
@@ -146,6 +146,7 @@ class _Run:
             states.save(
                 self.checkpoint,
                 recipe=self.job.recipe,
+                init=self.job.init,
                 contract=self.job.contract,
                 data=self.job.data,
                 progress=self.progress,

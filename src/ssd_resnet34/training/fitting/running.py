@@ -24,6 +24,7 @@ from ..data.example import DataSet
 from ..data.feeding import Feed
 from ..data.loading import Examples, Refused
 from . import output, reporting
+from .folder import NOTHING
 from .folder import check as check_folder
 from .loading import Micro
 from .loop import Job, Score, Step, Watch, fit
@@ -59,7 +60,8 @@ class Trained:
         best_epoch, epochs, steps: as trained.
         seconds: of training, validation left out.
         taken, fresh: labels that the initial weights knew, and those they did not.
-        refused: training images that could not be shown.
+        refused: training images that could not be shown, in any process.
+        unscored: why validation images have no part in ``numbers``, a sentence each.
         notes: what a reader must know, a sentence each.
     """
 
@@ -74,6 +76,7 @@ class Trained:
     taken: tuple[str, ...]
     fresh: tuple[str, ...]
     refused: tuple[Refused, ...]
+    unscored: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -125,10 +128,16 @@ def train(
         MissingExtra: accelerate, tensorboard, pycocotools or jinja2 is not installed.
     """
     folder = Path(out)
+    if str(init) == NOTHING and recipe.freeze == "backbone":
+        raise UsageError(
+            "freeze: a backbone without initial weights would stay random; leave out --freeze, or "
+            "give weights to --init"
+        )
     accelerator = _accelerator(device)
     _check(data, validation)
     _prepare(folder, resume)
     start = begin(init, data.contract, recipe.seed)
+    name = Path(init).name  # not where it lies on this machine
     examples = Examples(data, recipe.size, seed=recipe.seed, augmentation=augmentation)
     workers = _workers(accelerator) if workers is None else workers
     seen = None if validation is None else replace(validation, contract=start.contract)
@@ -144,7 +153,7 @@ def train(
     def keep(state: Mapping[str, Tensor], epoch: int, score: Score | None) -> None:
         training = {
             "size": recipe.size,
-            "init": Path(init).name,  # not where it lies on this machine
+            "init": name,
             "epochs": recipe.epochs,
             "epoch": epoch,
             "AP": None if score is None else round(score.value, 4),
@@ -160,7 +169,7 @@ def train(
         ),
         recipe=recipe,
         out=folder,
-        known=start.known,
+        init=name,
         validate=judge,
         keep=keep,
         workers=workers,
@@ -176,7 +185,9 @@ def train(
     weights, graph = folder / output.WEIGHTS, folder / output.GRAPH
     report: Path | None = None
     numbers: Mapping[str, float] = {}
-    notes = _notes(data, examples, recipe, weights, seen is not None)
+    unscored: Sequence[str] = ()
+    refused = refused_anywhere(examples)
+    notes = _notes(data, refused, recipe, weights, seen is not None)
     if accelerator.is_main_process:
         report = None if seen is None else folder / REPORT
         complete = not made and all(_newer(one, weights) for one in (graph, report) if one)
@@ -187,7 +198,7 @@ def train(
         if seen is not None and report is not None:
             kept = json.loads((folder / VALIDATION).read_bytes())
             best = scored(seen, kept["results"], kept["images"])
-            numbers = dict(best.numbers)
+            numbers, unscored = dict(best.numbers), kept["refused"]
         if seen is not None and report is not None and not complete:
             facts = {
                 "initial weights": str(init),
@@ -197,9 +208,7 @@ def train(
                 "processes": accelerator.num_processes,
                 **vars(recipe),
             }
-            reporting.write(
-                report, best, folder_of(seen), facts, [*notes, *kept["refused"]], command
-            )
+            reporting.write(report, best, folder_of(seen), facts, [*notes, *unscored], command)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return Trained(
@@ -213,7 +222,8 @@ def train(
         seconds=progress.seconds,
         taken=start.taken,
         fresh=start.fresh,
-        refused=examples.refused,
+        refused=refused,
+        unscored=tuple(unscored),
         notes=tuple(notes),
     )
 
@@ -312,17 +322,24 @@ def score_of(
     return Score(max(numbers["AP"], 0.0), numbers, keep)
 
 
+def refused_anywhere(examples: Examples) -> tuple[Refused, ...]:
+    """What any of the processes was to show and could not, each image once."""
+    from accelerate.utils import gather_object
+
+    return tuple(dict.fromkeys(gather_object([*examples.refused])))
+
+
 def _newer(path: Path, weights: Path) -> bool:
     """Whether ``path`` was written after ``weights``: a run that was ended in between lacks it."""
     return path.is_file() and path.stat().st_mtime_ns >= weights.stat().st_mtime_ns
 
 
 def _notes(
-    data: DataSet, examples: Examples, recipe: Recipe, weights: Path, scores: bool
+    data: DataSet, refused: Sequence[Refused], recipe: Recipe, weights: Path, scores: bool
 ) -> Sequence[str]:
     notes = [*data.warnings]
-    if examples.refused:
-        notes.append(f"{len(examples.refused)} training images were refused and never shown")
+    if refused:
+        notes.append(f"{len(refused)} training images were refused and never shown")
     if recipe.size < INPUT_SIZE:
         notes.append(
             f"trained{' and scored' if scores else ''} at {recipe.size}×{recipe.size}; every "

@@ -31,14 +31,12 @@ class Start:
         contract: the data's categories with the normalisation of the initial weights.
         taken: labels whose rows of the class heads were taken over.
         fresh: labels that begin from nothing.
-        known: whether there were initial weights.
     """
 
     module: SSDResNet34Module
     contract: Contract
     taken: tuple[str, ...]
     fresh: tuple[str, ...]
-    known: bool
 
 
 def begin(init: str | PathLike[str], contract: Contract, seed: int) -> Start:
@@ -60,14 +58,14 @@ def begin(init: str | PathLike[str], contract: Contract, seed: int) -> Start:
     module = SSDResNet34Module(contract.num_classes)
     initialise(module, seed)
     if init == NOTHING:
-        return Start(module, contract, (), contract.labels, False)
+        return Start(module, contract, (), contract.labels)
     state, known = _read(init)
     wanted = replace(contract, mean=known.mean, std=known.std)
     full = with_classes(state, known, wanted)
     module.load_state_dict({key: torch.from_numpy(np.array(v)) for key, v in full.items()})
     taken = tuple(label for label in wanted.labels if label in known.labels)
     fresh = tuple(label for label in wanted.labels if label not in known.labels)
-    return Start(module, wanted, taken, fresh, True)
+    return Start(module, wanted, taken, fresh)
 
 
 def with_classes(state: State, known: Contract, wanted: Contract) -> dict[str, NDArray[Any]]:

@@ -34,6 +34,7 @@ def save(
     path: Path,
     *,
     recipe: Recipe,
+    init: str,
     contract: Contract,
     data: str,
     progress: Progress,
@@ -45,6 +46,7 @@ def save(
     """Write a checkpoint; a reader, or a crash, sees the old or the new one, never half.
 
     Args:
+        init: name of the initial weights: that there were none decides on batch-norm.
         data: a digest of images, boxes and augmentation; a run is resumed on the same only.
 
     Raises:
@@ -53,6 +55,7 @@ def save(
     state = {
         "version": VERSION,
         "recipe": asdict(recipe),
+        "init": init,
         "contract": contract.to_json(),
         "data": data,
         "progress": asdict(progress),
@@ -89,9 +92,9 @@ def load(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def check_same(
-    path: Path, state: dict[str, Any], recipe: Recipe, contract: Contract, data: str
+    path: Path, state: dict[str, Any], recipe: Recipe, init: str, contract: Contract, data: str
 ) -> None:
-    """Refuse to go on with another recipe, other classes or other images.
+    """Refuse to go on with another recipe, start, other classes or other images.
 
     Raises:
         UsageError: names what differs.
@@ -103,6 +106,8 @@ def check_same(
         for name in names
         if state["recipe"].get(name) != wanted[name]
     ]
+    if state.get("init", init) != init:  # checkpoints had none at first
+        other.append(f"--init {state['init']} (now {init})")
     if Contract.from_json(state["contract"]) != contract:
         other.append("other classes")
     if state["data"] != data:
