@@ -13,7 +13,7 @@ from ssd_resnet34.serving.limits import ServerLimits
 from ssd_resnet34.serving.options import Selection
 from ssd_resnet34.serving.pool import Pool
 from ssd_resnet34.serving.refusals import Refused
-from ssd_resnet34.serving.tasks import Cancel, CannotStart, Detect, Done, NotDone, Parse
+from ssd_resnet34.serving.tasks import GIVEN_UP, Cancel, CannotStart, Detect, Done, NotDone, Parse
 
 Scenario = Callable[[Pool, list[Scripted]], Awaitable[Any]]
 
@@ -240,6 +240,24 @@ def test_a_suspect_runs_alone_and_is_banned_at_its_second_death() -> None:
         banned = await refusal(run(pool, b"bad"))
         assert (banned.status, banned.code.name) == (422, "quarantined")
         assert not pool.quarantine.suspects(b"good"), "forgiven"
+
+    play(scenario)
+
+
+def test_a_suspect_that_was_given_up_is_not_forgiven() -> None:
+    async def scenario(pool: Pool, processes: list[Scripted]) -> None:
+        work = run(pool, b"bad")
+        await until(lambda: bool(processes[0].orders))
+        processes[0].die()
+        await refusal(work)
+        await until(lambda: len(processes) == 2)
+        processes[1].report(STARTED)
+        again = run(pool, b"bad", timeout=0.01)
+        await refusal(again)
+        number = processes[1].orders[0].number
+        processes[1].report(NotDone(number, GIVEN_UP, "nobody waits for it any more"))
+        await until(lambda: not pool.line.inside)
+        assert pool.quarantine.suspects(b"bad"), "it did not come through"
 
     play(scenario)
 

@@ -18,6 +18,7 @@ from .line import Line, Place, Ticket
 from .process import Process, Spawn, WorkerProcess
 from .refusals import Refused, shutting_down
 from .tasks import (
+    GIVEN_UP,
     Cancel,
     CannotStart,
     Detect,
@@ -255,22 +256,23 @@ class Pool:
                 self._give_up(kind(*report.lines))
                 return
             case Done():
-                ticket = self._finished(seat, report.number)
+                ticket = self._finished(seat, report)
                 if not isinstance(ticket.task, Parse):
                     self.line.measured(sum(report.seconds.values()))
                 if not ticket.outcome.done():
                     ticket.outcome.set_result(report)
             case NotDone():
-                ticket = self._finished(seat, report.number)
+                ticket = self._finished(seat, report)
                 if not ticket.outcome.done():
                     ticket.outcome.set_exception(Refused(report.code, report.message))
         self._dispatch()
 
-    def _finished(self, seat: _Seat, number: int) -> Ticket:
-        ticket = seat.running.pop(number)
-        seat.guards.pop(number).cancel()
+    def _finished(self, seat: _Seat, report: Done | NotDone) -> Ticket:
+        ticket = seat.running.pop(report.number)
+        seat.guards.pop(report.number).cancel()
         self.line.leave(ticket)
-        self.quarantine.forgive(payload(ticket.task))
+        if isinstance(report, Done) or report.code != GIVEN_UP:
+            self.quarantine.forgive(payload(ticket.task))
         self.restarts.answered()
         return ticket
 

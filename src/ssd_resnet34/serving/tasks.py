@@ -11,6 +11,9 @@ from .inference import InferRequest, WantedOutput
 from .options import Selection
 from .tensors import OutputTensor
 
+GIVEN_UP: Final = "deadline_exceeded"
+"""Code of a task that was cancelled before its end: it says nothing about the input."""
+
 THE_IMAGE: Final = "the image"
 """What errors call an image without a name."""
 

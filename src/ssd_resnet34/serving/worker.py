@@ -33,6 +33,7 @@ from .inference import WantedOutput
 from .options import Selection
 from .refusals import bad_request, of_error
 from .tasks import (
+    GIVEN_UP,
     Cancel,
     CannotStart,
     Detect,
@@ -156,7 +157,7 @@ class Worker:
             result = self._perform(order.task, watch)
             report = Done(order.number, result, watch.seconds, watch.waited)
         except Cancelled:
-            report = NotDone(order.number, "deadline_exceeded", "nobody waits for it any more")
+            report = NotDone(order.number, GIVEN_UP, "nobody waits for it any more")
         except SSDResNet34Error as error:
             refused = of_error(error)
             report = NotDone(order.number, refused.code.name, str(refused))
