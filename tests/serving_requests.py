@@ -34,6 +34,7 @@ FORMS: dict[str, bytes] = {
     "many parts": part("image", b"") * 100_000 + b"--x--",
     "a huge header": part("image", b"", b"X: " + b"y" * 1_000_000) + b"--x--",
     "many headers": part("image", b"", b"X: y\r\n" * 100_000) + b"--x--",
+    "a header that is not UTF-8": part("image", picture(), b"X: \xff\r\n") + b"--x--\r\n",
     "a long preamble": b"hello\r\n" * 100_000,
     "empty": b"",
 }
@@ -112,6 +113,11 @@ NOT_THE_PROTOCOL: dict[str, tuple[Any, bytes]] = {
                     b'"data": ["a"]}]}', b""),
     "nested too deep": (b"[" * 100_000, b""),
     "nested objects": (b'{"a":' * 100_000, b""),
+    "lists by the million": (b'{"inputs": [' + b"[]," * 5_000_000 + b"[]]}", b""),
+    "fields by the million": (
+        b'{"inputs": 0, ' + b",".join(b'"%x":0' % n for n in range(2_000_000)) + b"}", b""
+    ),
+    "elements by the million": (binary(16_000_000, shape=[4_000_000]), bytes(16_000_000)),
     "a number of 5,000 digits": (b'{"inputs": [' + b"1" * 5000 + b"]}", b""),
 }  # fmt: skip
 """JSON and the bytes behind it; each of them is refused as a bad request."""

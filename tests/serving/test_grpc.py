@@ -8,13 +8,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
@@ -26,7 +29,7 @@ from serving_processes import STARTED
 from ssd_resnet34 import Detections, load
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.detector import Detector
-from ssd_resnet34.serving.grpc_messages import CLASSES
+from ssd_resnet34.serving.grpc_messages import CLASSES, is_modest
 from ssd_resnet34.serving.grpc_service import GrpcService, read
 from ssd_resnet34.serving.limits import ServerLimits
 from ssd_resnet34.serving.line import Budget
@@ -210,6 +213,25 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a long id": ({"id": "x" * 2000}, "INVALID_ARGUMENT"),
     "timeout a string": ({"parameters": {"timeout": {"string_param": "1"}}}, "INVALID_ARGUMENT"),
     "a timeout too short": ({"parameters": {"timeout": {"int64_param": 1}}}, "DEADLINE_EXCEEDED"),
+    "classes by the million": (
+        {"parameters": {"classes": {"string_param": "car," * 500_000}}},
+        "INVALID_ARGUMENT",
+    ),
+    "a name of 100,000 letters": (image(name="x" * 100_000), "INVALID_ARGUMENT"),
+    "elements by the million": (
+        {
+            "inputs": [{"name": "image", "datatype": "BYTES", "shape": [4_000_000]}],
+            "raw_input_contents": [bytes(16_000_000)],
+        },
+        "INVALID_ARGUMENT",
+    ),
+    "inputs of many names": (
+        {
+            "inputs": [{"name": str(n), "datatype": "FP32", "shape": [1]} for n in range(1000)],
+            "raw_input_contents": [b""] * 1000,
+        },
+        "INVALID_ARGUMENT",
+    ),
     "no image": (image(b"text"), "INVALID_ARGUMENT"),
     "the engine's error": (image(coloured(FAULTS["engine"])), "INTERNAL"),
 }
@@ -233,6 +255,15 @@ def test_refused_images_have_their_codes(name: str, channel: Any) -> None:
     assert dict(error.value.trailing_metadata())["code"] == code
 
 
+def field(number: int, data: bytes) -> bytes:
+    """A field of bytes, or of a message, as protobuf writes it."""
+    size, length = len(data), b""
+    while size > 127:
+        length += bytes((size & 127 | 128,))
+        size >>= 7
+    return bytes((number << 3 | 2, *length, size)) + data
+
+
 BROKEN = {
     "no fields": b"\xff" * 100,
     "a length of 4 GB": b"\x0a\xff\xff\xff\xff\x0f",
@@ -248,6 +279,41 @@ def test_bytes_that_are_no_message_are_a_bad_request(name: str, channel: Any) ->
         assert error.value.code().name == "INVALID_ARGUMENT"
         assert f"no {method}Request" in error.value.details()
         assert dict(error.value.trailing_metadata())["code"] == "bad_request"
+
+
+IMMODEST = {
+    "inputs by the million": b"*\0" * 4_000_000,
+    "elements by the million": field(5, field(5, field(8, b"") * 4_000_000)),
+    "dimensions by the million": field(5, field(3, bytes(16_000_000))),
+    "parameters by the million": field(4, b"") * 4_000_000,
+}
+"""Messages that would take many times their bytes when they are read."""
+
+
+@pytest.mark.parametrize("name", IMMODEST)
+def test_a_message_that_would_swell_is_refused_unread(name: str, channel: Any) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        channel.unary_unary(f"{SERVICE}ModelInfer")(IMMODEST[name])
+    assert code_of(error.value) == ("INVALID_ARGUMENT", "bad_request")
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_modest_or_not(data: bytes) -> None:
+    if is_modest(data, "ModelInferRequest"):
+        with suppress(DecodeError):
+            CLASSES["ModelInferRequest"].FromString(data)
+
+
+def test_a_message_with_a_whole_tensor_is_modest() -> None:
+    message = CLASSES["ModelInferRequest"](
+        model_name="m",
+        id="é" * 99,
+        parameters={"timeout": {"int64_param": 1 << 60}, "x": {"double_param": 0.5}},
+        outputs=[{"name": "boxes"}],
+        inputs=[{"name": "image", "shape": [1, 3, 1200, 1200], "datatype": "FP32",
+                 "contents": {"fp32_contents": np.zeros(100_000, np.float32)}}],
+    ).SerializeToString()  # fmt: skip
+    assert is_modest(message, "ModelInferRequest")
 
 
 def test_metadata_of_a_megabyte_are_turned_away(channel: Any) -> None:
@@ -270,6 +336,57 @@ STREAMS: dict[str, bytes] = {
     "pings without end": PREFACE + SETTINGS + (b"\0\0\x08\6\0\0\0\0\0" + bytes(8)) * 10_000,
     "settings without end": PREFACE + SETTINGS * 100_000,
 }
+
+
+def hold(server: Server, data: bytes, number: int) -> Iterator[socket.socket]:
+    """Connections that have sent ``data`` and read nothing."""
+    host, _, port = address(server).partition(":")
+    for _ in range(number):
+        connection = socket.create_connection((host, int(port)), timeout=10)
+        connection.sendall(data)
+        yield connection
+
+
+def served(server: Server) -> bool:
+    with suppress(grpc.RpcError), grpc.insecure_channel(address(server)) as channel:
+        return bool(call(channel, "ServerMetadata", timeout=5).name)
+    return False
+
+
+def frame(kind: int, flags: int, data: bytes, stream: int = 1) -> bytes:
+    """Of HTTP/2."""
+    return len(data).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + data
+
+
+def without_a_window(name: str, message: bytes) -> bytes:
+    """A call whose client takes no byte of any answer."""
+    headers = {":method": "POST", ":scheme": "http", ":path": f"{SERVICE}{name}", ":authority": "x",
+               "content-type": "application/grpc", "te": "trailers"}  # fmt: skip
+    packed = b"".join(
+        bytes((0, len(key))) + key.encode() + bytes((len(value),)) + value.encode()
+        for key, value in headers.items()
+    )
+    no_window = frame(4, 0, bytes((0, 4, 0, 0, 0, 0)), 0)
+    body = b"\0" + len(message).to_bytes(4, "big") + message
+    return PREFACE + no_window + frame(1, 4, packed) + frame(0, 1, body)
+
+
+@pytest.mark.parametrize("name", ["that call nothing", "that take no answer"])
+def test_connections_that_only_last_keep_out_nobody_for_long(name: str, tmp_path: Path) -> None:
+    seconds: dict[str, Any] = dict.fromkeys(
+        ("upload_seconds", "deadline", "send_seconds", "idle_seconds"), 1.0
+    )
+    data, number = PREFACE + SETTINGS, 300
+    if name == "that take no answer":
+        data, number = without_a_window("ServerMetadata", b""), 64
+    with running(tmp_path, grpc_port=0, **seconds) as server, ExitStack() as stack:
+        for connection in hold(server, data, number):
+            stack.enter_context(closing(connection))
+        wait(lambda: not served(server))
+        with server.client() as client:
+            assert client.get("/v2/health/live").status_code == 200
+        wait(lambda: served(server))
+        assert "Traceback" not in "".join(server.log)
 
 
 @pytest.mark.parametrize("name", STREAMS)

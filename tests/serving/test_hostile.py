@@ -164,6 +164,7 @@ def refuse(server: Server, path: str, body: bytes, headers: dict[str, str]) -> i
     with server.client() as client:
         answer = client.post(path, content=body, headers=headers)
     assert set(answer.json()) == {"error", "code"}
+    assert "Error(" not in answer.text, "that is for programmers"
     return answer.status_code
 
 

@@ -78,6 +78,14 @@ def test_a_byte_order_mark_is_passed_over() -> None:
     assert read("\ufeff".encode() + json.dumps({"inputs": [text]}).encode()).inputs
 
 
+def test_eight_tensors_in_nested_lists_are_not_too_many_parts() -> None:
+    rows = [[[[0] * 2] * 1200] * 3] * 8
+    found = read(
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [8, 3, 1200, 2], "data": rows}]}
+    )
+    assert len(found.inputs[0].elements[0]) == 4 * 8 * 3 * 1200 * 2
+
+
 @pytest.mark.parametrize("name", NOT_THE_PROTOCOL)
 def test_what_is_not_the_protocol_is_a_bad_request_with_a_reason(name: str) -> None:
     body, blobs = NOT_THE_PROTOCOL[name]

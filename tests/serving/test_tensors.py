@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ssd_resnet34.serving.refusals import Refused
 from ssd_resnet34.serving.tensors import (
+    MAX_ELEMENTS,
     encode,
     join,
     read_elements,
@@ -44,6 +45,13 @@ def test_a_blob_cut_or_lengthened_anywhere_is_refused(
 def test_another_number_of_elements_than_the_shape_says_is_refused(count: int) -> None:
     with pytest.raises(Refused, match="shape says"):
         read_elements("x", framed([b"a", b"b"]), count)
+
+
+def test_elements_without_number_are_refused_unread() -> None:
+    blob = framed([b""] * (MAX_ELEMENTS + 1))
+    assert len(read_elements("x", blob[4:], MAX_ELEMENTS)) == MAX_ELEMENTS
+    with pytest.raises(Refused, match="at most"):
+        read_elements("x", blob, MAX_ELEMENTS + 1)
 
 
 @given(st.lists(st.binary(max_size=20), max_size=4))

@@ -215,7 +215,7 @@ class _Form:
                         raise _too_many(self._limits)
                     file.parts.append(bytes(event))
         except MultipartError as error:
-            raise bad_request(f"multipart: {error}") from None
+            raise bad_request(f"multipart: {error.args[0]}") from None
 
     def _begin(self, segment: MultipartSegment) -> None:
         if segment.name not in _IMAGE_FIELDS:

@@ -6,6 +6,7 @@ Source of the fields: kserve/open-inference-protocol ``open_inference_grpc.proto
 grpc/grpc-proto ``health.proto``.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -97,3 +98,72 @@ def _add_field(message: Any, package: str, name: str, number: str, kind: str) ->
 
 CLASSES: Final = _classes()
 """Message name -> class."""
+
+MOST_FIELDS: Final = 4096
+"""Of a message, and bytes of a list of whole numbers in it."""
+
+_VARINT: Final = 0
+_BYTES: Final = 2
+_FIXED: Final[Mapping[int, int]] = {1: 8, 5: 4}
+"""How a field lies on the wire (protobuf's encoding); of fixed ones their bytes."""
+
+_WHOLE: Final = ("bool*", "int32*", "int64*", "uint32*", "uint64*")
+
+
+def _kinds(fields: str) -> dict[int, str]:
+    """Number -> type, as in ``_FIELDS``; entries of a map are messages of their own."""
+    return {int(number): kind for _, number, kind in (one.split(":") for one in fields.split())}
+
+
+_KINDS: Final = {
+    name: _kinds(fields) for messages in _FIELDS.values() for name, fields in messages.items()
+}
+
+
+def is_modest(data: bytes, name: str) -> bool:
+    """Whether a message can be read in about the memory of its bytes.
+
+    Two bytes can stand for an empty message inside it, which takes a hundred, and one for a whole
+    number, which takes eight. Bytes that are cut are not modest.
+    """
+    left = MOST_FIELDS
+    pending = [(0, len(data), _KINDS[name])]
+    try:
+        while pending:
+            position, end, kinds = pending.pop()
+            while position < end:
+                left -= 1
+                key, position = _varint(data, position)
+                kind = kinds.get(key >> 3, "")
+                wire, size = key & 7, 0
+                if wire == _VARINT:
+                    _, position = _varint(data, position)
+                elif wire == _BYTES:
+                    size, position = _varint(data, position)
+                elif wire in _FIXED:
+                    size = _FIXED[wire]
+                else:
+                    return False
+                if left < 0 or (kind in _WHOLE and size > MOST_FIELDS):
+                    return False
+                base = kind.rstrip("*{}|")
+                if wire == _BYTES and kind.endswith("{}"):
+                    pending.append((position, position + size, {1: "string", 2: base}))
+                elif wire == _BYTES and base in _KINDS:
+                    pending.append((position, position + size, _KINDS[base]))
+                position += size
+    except IndexError:
+        return False
+    return True
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and what is behind it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[position]
+        position += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, position
+    raise IndexError

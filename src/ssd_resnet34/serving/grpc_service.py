@@ -9,12 +9,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 import grpc
-import numpy as np
 from google.protobuf.message import DecodeError
 
 from ..errors import ServerError, SSDResNet34Error
 from . import inference, work
-from .grpc_messages import CLASSES, HEALTH, INFERENCE
+from .grpc_messages import CLASSES, HEALTH, INFERENCE, MOST_FIELDS, is_modest
 from .inference import InferRequest, InputTensor, WantedOutput
 from .limits import ServerLimits
 from .line import Budget
@@ -38,6 +37,9 @@ _OPEN: Final = ("ServerLive", "ServerReady", "Check", "Watch")
 _OPEN_CALLS: Final = 32
 _WATCHES: Final = 32
 """They last as long as their clients like."""
+
+_CONNECTIONS: Final = 256
+"""At the same time; each is a descriptor, of which HTTP needs some, too."""
 
 _LOOK_SECONDS: Final = 0.2
 """Between two looks of a watch."""
@@ -157,7 +159,10 @@ class GrpcService:
             ) from None
         message = reading.result()
         if message is None or message is grpc.aio.EOF:
-            raise bad_request(f"the bytes are no {asked}; send what the protocol describes")
+            raise bad_request(
+                f"the bytes are no {asked}, or one of more than {MOST_FIELDS} fields; send what "
+                "the protocol describes"
+            )
         return message
 
     async def _abort(self, context: Any, refused: Refused) -> None:
@@ -166,7 +171,10 @@ class GrpcService:
         if refused.retry_after is not None:
             details.append(("retry-after", str(refused.retry_after)))
         code = getattr(grpc.StatusCode, refused.code.grpc)
-        await context.abort(code, str(refused), trailing_metadata=tuple(details))
+        try:
+            await context.abort(code, str(refused), trailing_metadata=tuple(details))
+        except grpc.aio.InternalError:  # gRPC has ended the call itself: nobody is to be told
+            raise asyncio.CancelledError from None
 
     async def _server_live(self, request: Any, context: Any) -> Any:
         return CLASSES["ServerLiveResponse"](live=True)
@@ -253,6 +261,8 @@ def _reader(name: str) -> Callable[[bytes], Any]:
     """Reads a message of this name, None for bytes that are none: gRPC itself would say UNKNOWN."""
 
     def read_message(data: bytes) -> Any:
+        if not is_modest(data, name):
+            return None
         try:
             return CLASSES[name].FromString(data)
         except DecodeError:
@@ -269,6 +279,8 @@ def read(request: Any, max_id: int) -> InferRequest:
     """
     if len(request.id) > max_id:
         raise bad_request(f"the id has {len(request.id)} characters; at most {max_id}")
+    if len(request.inputs) > inference.MAX_TENSORS:
+        raise bad_request(f"{len(request.inputs)} inputs; a model here has one")
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise bad_request(f"{len(raw)} raw contents for {len(request.inputs)} inputs")
@@ -310,10 +322,20 @@ def _typed(tensor: Any) -> tuple[bytes, ...]:
             raise bad_request(f"input {tensor.name!r:.80}: {len(elements)} elements for its shape")
         return elements
     if tensor.datatype == "FP32":
-        return (np.array(tensor.contents.fp32_contents, "<f4").tobytes(),)
+        return (_floats(tensor),)
     raise bad_request(
         f"input {tensor.name!r:.80}: datatype {tensor.datatype!r:.40} is of no model here"
     )
+
+
+def _floats(tensor: Any) -> bytes:
+    """The values as they lie on the wire: as numbers of Python's they would take a second."""
+    contents = tensor.contents
+    if len(contents.ListFields()) > 1:
+        raise bad_request(f"input {tensor.name!r:.80}: contents of several types; give one")
+    contents.DiscardUnknownFields()  # nothing is behind the values then
+    wire: bytes = contents.SerializeToString()
+    return wire[len(wire) - 4 * len(contents.fp32_contents) :]
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
@@ -328,15 +350,24 @@ def _shape(tensor: Any) -> tuple[int, ...]:
 async def start(service: GrpcService, limits: ServerLimits, address: str) -> Any:
     """A running ``grpc.aio`` server and the port it has got.
 
+    A connection ends when nobody calls over it, and when it is old: clients open another by
+    themselves. So nobody keeps its place who does not take its answer, which gRPC would wait for
+    without end.
+
     Raises:
         ServerError: it cannot listen there.
     """
     size = limits.max_body
+    longest = limits.upload_seconds + limits.deadline + limits.send_seconds
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
             ("grpc.so_reuseport", 0),
+            ("grpc.max_allowed_incoming_connections", _CONNECTIONS),
+            ("grpc.max_connection_idle_ms", round(1e3 * limits.idle_seconds)),
+            ("grpc.max_connection_age_ms", round(1e3 * limits.send_seconds)),
+            ("grpc.max_connection_age_grace_ms", round(1e3 * longest)),
         ],
     )
     server.add_generic_rpc_handlers(service.handlers())

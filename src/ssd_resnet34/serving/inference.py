@@ -25,8 +25,14 @@ from .tensors import (
 HEADER_LENGTH: Final = "inference-header-content-length"
 """HTTP header: bytes of the JSON in front of binary tensors; 0 for a raw body."""
 
-_MAX_TENSORS: Final = 64
+MAX_TENSORS: Final = 64
+"""Inputs of a request, and entries of its other lists but the values themselves."""
+
 _MAX_DIMENSIONS: Final = 8
+_MAX_PARTS: Final = 1 << 17
+"""Lists, objects, fields and quotes of the JSON: a list of Python's takes thirty times the two
+bytes that stand for it. A batch of eight tensors in nested lists has 28,833 lists."""
+
 _MAX_SIDE: Final = 1 << 31
 _MAX_TIMEOUT: Final = 1 << 63
 """Of gRPC's integers; above 10³⁰⁸ a division would overflow."""
@@ -283,7 +289,7 @@ def _list(entry: dict[str, Any], name: str, where: str) -> list[Any]:
     value = entry.get(name)
     if not isinstance(value, list):
         raise _other(value, name, where, "a list")
-    if len(value) > _MAX_TENSORS:
+    if len(value) > MAX_TENSORS:
         raise bad_request(f"{name} of {where} has {len(value)} entries")
     return value
 
@@ -301,7 +307,9 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 
 def _load(text: bytes) -> Any:
-    """JSON, strictly: UTF-8, each key once, no NaN."""
+    """JSON, strictly: UTF-8, each key once, no NaN, and no more parts than a request can have."""
+    if sum(map(text.count, (b"[", b"{", b":", b'"'))) > _MAX_PARTS:
+        raise bad_request(f"the JSON has more than {_MAX_PARTS} lists, fields and strings")
     try:
         return json.loads(
             text.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_constant

@@ -55,6 +55,9 @@ _TABLE: Final = (
     Code("deadline_exceeded", 504, "DEADLINE_EXCEEDED", "not answered within its deadline"),
 )
 
+_LONGEST: Final = 1000
+"""Characters of a message."""
+
 CODES: Final[Mapping[str, Code]] = {code.name: code for code in _TABLE}
 
 
@@ -62,13 +65,13 @@ class Refused(SSDResNet34Error):
     """A request that is answered with an error.
 
     ``code`` is one of :data:`CODES`. ``retry_after`` is in seconds; ``allow`` lists the methods of
-    a path.
+    a path. A message that repeats too much of what was sent is cut: gRPC has no room for it.
     """
 
     def __init__(
         self, code: str, message: str, *, retry_after: int | None = None, allow: str = ""
     ) -> None:
-        super().__init__(message)
+        super().__init__(message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…")
         self.code = CODES[code]
         self.retry_after = retry_after
         self.allow = allow

@@ -22,6 +22,10 @@ DTYPES: Final[dict[str, str]] = {"FP32": "<f4", "INT64": "<i8"}
 """Fixed-width datatype -> numpy's."""
 
 
+MAX_ELEMENTS: Final = 4096
+"""Of a BYTES tensor: more images than any batch, and each is an object of Python's."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutputTensor:
     """An output as it is sent: ``data`` is little-endian binary, or JSON text where ``text``.
@@ -71,6 +75,8 @@ def read_elements(name: str, blob: bytes | memoryview, count: int) -> tuple[byte
     Raises:
         Refused: lengths that do not fill the blob exactly, or another number of elements.
     """
+    if count > MAX_ELEMENTS:
+        raise _bad(name, f"the shape says {count} elements; at most {MAX_ELEMENTS} are read")
     view = memoryview(blob)
     found: list[bytes] = []
     position = 0
@@ -176,4 +182,4 @@ def _runs(name: str, data: Any) -> Iterator[list[Any]]:
 
 
 def _bad(name: str, what: str) -> Refused:
-    return bad_request(f"input {name!r}: {what}; send what its metadata says")
+    return bad_request(f"input {name!r:.80}: {what}; send what its metadata says")
