@@ -101,6 +101,17 @@ def test_engines_that_agree_are_code_0(
         assert one["matched"] == one["reference"] == 6
 
 
+def test_images_without_detections_are_told_to_compare_heads_alone(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
+) -> None:
+    engines(engine("one"), engine("two"))
+    result = run("check", picture("a.png"), "-w", weights, "--json")
+    assert "nothing was detected" not in result.err
+    result = run("check", picture("a.png"), "-w", weights, "--json", "-t", "1")
+    assert (result.code, by_run(result.out)["two", "fp32"]["share"]) == (0, 1.0)
+    assert "note: nothing was detected, so heads alone were compared" in result.err
+
+
 def test_the_table_fits_80_columns_with_names_whole(
     run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
 ) -> None:

@@ -442,7 +442,8 @@ def test_an_int8_artifact_or_a_damaged_one_is_no_source(
     compiled: Compile, photos: Path, tmp_path: Path, network: Path
 ) -> None:
     assert compiled("--calibrate", photos, "--force")[0] == 0
-    code, _, err = compiled("--calibrate", photos, weights=tmp_path / "out.onnx")
+    made = (tmp_path / "out.onnx").rename(tmp_path / "made.onnx")
+    code, _, err = compiled("--calibrate", photos, weights=made)
     assert code == 1
     assert "int8 already" in err
     half = tmp_path / "half.onnx"
@@ -487,6 +488,41 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(
     assert "out.onnx': cannot be written (File too large); free space" in result.err
     assert output.read_bytes() == b"the artifact before"
     assert set(tmp_path.iterdir()) == {output, known, network}
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_the_weights_are_not_replaced_by_what_is_made_of_them(
+    run: Run, network: Path, photos: Path, precision: str
+) -> None:
+    words = ["--calibrate", photos] if precision == "int8" else ["--precision", "fp32"]
+    result = run("compile", "-w", network, "-o", network, *words)
+    assert (result.code, result.out) == (2, "")
+    assert f"--output {network}: is the file of --weights; name another file" in result.err
+    assert network.read_bytes() == small_onnx()
+
+
+@pytest.mark.parametrize("option", ["--save-ranges", "--statistics"])
+def test_two_results_have_two_files(
+    run: Run, network: Path, photos: Path, tmp_path: Path, option: str
+) -> None:
+    output = tmp_path / "out.onnx"
+    result = run("compile", "-w", network, "--calibrate", photos, "-o", output, option, output)
+    assert result.code == 2
+    assert f"{option} {output}: is the file of --output" in result.err
+    assert not output.exists()
+
+
+@pytest.mark.usefixtures("fast")
+def test_agreement_on_images_without_detections_is_told_to_say_nothing(
+    compiled: Compile, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, report, err = compiled("--calibrate", photos)
+    assert report["runs"][0]["agreement"]["reference"]
+    assert "nothing was detected" not in err
+    monkeypatch.setattr(fidelity, "DEFAULT_SCORE_THRESHOLD", 1.0)
+    code, report, err = compiled("--calibrate", photos)
+    assert (code, report["runs"][0]["agreement"]["share"]) == (0, 1.0)
+    assert "note: nothing was detected in the images that judge" in err
 
 
 @pytest.mark.parametrize("option", ["--output", "--save-ranges", "--statistics"])

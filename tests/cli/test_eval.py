@@ -185,6 +185,25 @@ def test_a_folder_of_other_images_is_refused_before_the_network_is_made(
     assert "has none of the 4 images" in result.err
 
 
+@pytest.mark.parametrize("option", ["--save-predictions", "--report"])
+def test_what_is_read_is_not_written_over(
+    evaluate: Evaluate, run: Run, annotations: Path, tmp_path: Path, option: str
+) -> None:
+    before = annotations.read_bytes()
+    result = evaluate(option, annotations)
+    assert (result.code, result.out) == (2, "")
+    assert f"{option} {annotations}: is the file of ANNOTATIONS; name another file" in result.err
+    result = evaluate("--save-predictions", tmp_path / "a.json", "--report", tmp_path / "a.json")
+    assert "is the file of --save-predictions" in result.err
+    found = tmp_path / "found.json"
+    found.write_text("[]")
+    for words in (["--predictions", found], ["--compare", annotations, found]):
+        result = run("eval", annotations, *words, "--report", found)
+        assert result.code == 2
+        assert f"--report {found}: is the file of" in result.err
+    assert (annotations.read_bytes(), found.read_text()) == (before, "[]")
+
+
 @pytest.mark.parametrize("extension", [".jsonl", ".json", ".coco.json"])
 def test_saved_predictions_score_the_same(
     evaluate: Evaluate, run: Run, annotations: Path, tmp_path: Path, extension: str

@@ -83,6 +83,12 @@ def check(
         complain("none of the images could be read, so nothing was compared; give one that can")
         raise typer.Exit(1)
     _print(runs, done, as_json)
+    if not any(run.agreement.reference or run.agreement.found for run in runs):
+        complain(
+            "nothing was detected, so heads alone were compared; give pictures with objects that "
+            "the weights know, or a lower --score-threshold",
+            "note",
+        )
     failed = [run for run in runs if run.fault]
     for run in failed:
         complain(f"{run.engine} {run.precision}: {run.fault}")

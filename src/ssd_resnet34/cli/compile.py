@@ -24,7 +24,7 @@ from ..weights import ranges as range_files
 from ..weights.records import EMBEDDED
 from .compile_report import describe, show
 from .inputs import SOME_REFUSED, STDIN, expand, read, tell
-from .options import AsJson, Engine, Quiet, Threads, Weights, is_given, words
+from .options import AsJson, Engine, Quiet, Threads, Weights, is_given, keep_apart, words
 from .terminal import Ticker, complain, printable, progress
 
 EXAMPLES: Final = """Examples:
@@ -159,6 +159,10 @@ def compile_(
     Not faster here, or under the bar: not written without --force, exit code 1.
     """
     _check_options(context)
+    keep_apart(
+        {"--output": output, "--save-ranges": save_ranges, "--statistics": statistics},
+        {"--weights": weights, "--ranges": ranges, "--annotations": annotations},
+    )
     for target in filter(None, (output, save_ranges, statistics)):
         files.check_target(target)
     model = SSDResNet34(weights, "fp32", ranges=ranges)
@@ -287,6 +291,16 @@ def _warn_of_doubts(found: Fidelity) -> None:
         complain(
             f"judged on {counted(found.images, 'image')} only, so accuracy is known roughly; "
             f"{_FEW} or more tell it better (--check IMAGES)",
+            "note",
+        )
+    if (
+        found.images
+        and found.ap is None
+        and not (found.agreement.reference + found.agreement.found)
+    ):
+        complain(
+            "nothing was detected in the images that judge, so their agreement says nothing; give "
+            "pictures with objects that the weights know (--check IMAGES)",
             "note",
         )
     low, high = found.spread

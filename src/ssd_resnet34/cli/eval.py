@@ -39,6 +39,7 @@ from .options import (
     Threads,
     Weights,
     is_given,
+    keep_apart,
 )
 from .terminal import complain
 from .weights_notes import note_embedded
@@ -175,6 +176,17 @@ def eval_(
     --explain shows what each common mistake, and each choice, would change.
     """
     _check_options(context, images, predictions, heads, compare)
+    a, b = compare or (None, None)
+    keep_apart(
+        {"--save-predictions": save_predictions, "--report": report},
+        {
+            "ANNOTATIONS": annotations,
+            "--weights": weights,
+            "--predictions": predictions,
+            "A of --compare": a,
+            "B of --compare": b,
+        },
+    )
     for path in (save_predictions, report):
         if path is not None:
             check_target(path)

@@ -18,10 +18,9 @@ from ..errors import ArtifactError, UsageError
 from ..evaluation.exported import ExportCheck, check_export, made_up
 from ..model import SSDResNet34
 from ..vision.images import Image, Limits
-from ..weights.records import RECORDS
 from .info import tensors
 from .inputs import read
-from .options import AsJson, Weights
+from .options import AsJson, Weights, keep_apart
 from .terminal import complain, printable
 
 EXAMPLES: Final = """Examples:
@@ -109,7 +108,7 @@ def export(
     selection = _selection(form, given)
     Export(batch=count)  # refuses one out of range, fixed or not
     wanted = Export(form, count if static else None, opset, uint8_input, selection)
-    _keep_source(output, weights)
+    keep_apart({"--output": output}, {"--weights": weights, "--image": image})
     pictures = made_up(count)
     if image is not None:
         pictures[0] = read(image, Limits())
@@ -165,18 +164,6 @@ def _selection(form: Form, given: Mapping[str, tuple[str, Any]]) -> Selection:
             f"{option} needs --end-to-end: {form} are not decoded; give it to postprocess instead"
         )
     return Selection(**chosen)
-
-
-def _keep_source(output: Path, weights: str) -> None:
-    """Refuse to replace the weights by their export: what it was made from would be gone."""
-    if weights in RECORDS:
-        return
-    try:
-        same = output.exists() and output.samefile(weights)
-    except (OSError, ValueError):  # whoever opens the two files says what is wrong with them
-        return
-    if same:
-        raise UsageError(f"--output {output}: is the file of --weights; name another file")
 
 
 def _facts(output: Path, data: bytes, check: ExportCheck, image: Image | None) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Options that several commands share."""
 
 import os
+from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -83,6 +85,33 @@ def from_anywhere(weights: str) -> str:
     if weights in RECORDS or not os.path.exists(weights):  # who opens them says what is wrong
         return weights
     return os.path.abspath(weights)
+
+
+def keep_apart(written: Mapping[str, Path | None], known: Mapping[str, str | Path | None]) -> None:
+    """Refuse to write over a file that is read, and two things to one file.
+
+    Args:
+        written: option -> the file it makes.
+        known: option -> what it reads: a file, or the name of a record.
+
+    Raises:
+        UsageError: names both options.
+    """
+    taken = {option: path for option, path in known.items() if path and path not in RECORDS}
+    for option, path in written.items():
+        if path is None:
+            continue
+        for other, file in taken.items():
+            if _is_same(path, file):
+                raise UsageError(f"{option} {path}: is the file of {other}; name another file")
+        taken[option] = path
+
+
+def _is_same(one: str | Path, other: str | Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):  # not there yet, or no name: whoever opens it says so
+        return os.path.abspath(one) == os.path.abspath(other)
 
 
 def is_given(context: typer.Context, name: str) -> bool:
