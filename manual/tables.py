@@ -1,6 +1,5 @@
 """Tables of the documentation, from the code that they describe."""
 
-import ast
 import asyncio
 import inspect
 import tomllib
@@ -11,7 +10,6 @@ from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-import ssd_resnet34
 from ssd_resnet34 import contract, detector, errors
 from ssd_resnet34.batch import rows as batch_rows
 from ssd_resnet34.cli.serve import TOKEN
@@ -26,6 +24,8 @@ from ssd_resnet34.vision.images import DEFAULT_LIMITS
 from ssd_resnet34.vision.postprocess import rules
 from ssd_resnet34.weights.records import RECORDS, Record
 from ssd_resnet34.weights.store import CACHE_VARIABLE, OFFLINE_VARIABLE
+
+from .house import subjects
 
 MEBI: Final = 1 << 20
 
@@ -272,21 +272,8 @@ def extras() -> str:
 
 
 def rooms() -> str:
-    """The rooms of the house with the first line of their docstring, in the order of imports."""
-    source = Path(ssd_resnet34.__file__).parent
-    text = (Path(__file__).parent.parent / "tests" / "test_house.py").read_text("utf-8")
-    assigned = next(
-        node.value
-        for node in ast.parse(text).body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ROOMS"
-    )
-    found = []
-    for name in ast.literal_eval(assigned):
-        folder = source / name
-        file = folder / "__init__.py" if folder.is_dir() else source / f"{name}.py"
-        docstring = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
-        found.append((f"`{name}{'/' if folder.is_dir() else '.py'}`", docstring.split("\n")[0]))
-    return table(("room", "subject"), found)
+    """The rooms of the house, in the order of imports."""
+    return table(("room", "subject"), ((f"`{place}`", about) for place, about in subjects()))
 
 
 def facts() -> str:

@@ -1,10 +1,9 @@
-"""What README.md and CONTRIBUTING.md list by hand is what the code has."""
+"""What README.md lists by hand is what the code has."""
 
 import re
 import tomllib
 
 from manual.blocks import blocks
-from manual.tables import rooms
 
 from conftest import REPOSITORY
 from ssd_resnet34 import errors
@@ -45,10 +44,3 @@ def test_the_readme_names_every_code_of_an_image_by_itself() -> None:
     codes = {one.code for one in kinds if issubclass(one, errors.ImageError)} - elsewhere
     assert codes >= {"empty_input", "corrupt_image"}
     assert all(f"`{code}`" in README for code in codes - {errors.ImageError.code})
-
-
-def test_the_house_in_contributing_is_the_house() -> None:
-    (house,) = blocks(REPOSITORY / "CONTRIBUTING.md", "CONTRIBUTING.md")
-    listed = re.findall(r"^  ([a-z_]+(?:/|\.py)) ", house.text, re.MULTILINE)
-    there = re.findall(r"^\| `(\w+(?:/|\.py))`", rooms(), re.MULTILINE)
-    assert [*listed, "__main__.py"] == there
