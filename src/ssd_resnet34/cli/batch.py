@@ -267,6 +267,8 @@ def convert(
     """
     place = open_place(results)
     made = _loaded(place)
+    if not finishing.is_marked(place):
+        raise BatchError(f"{place.name}: the run is not complete; run it again to the end first")
     written, refused = converting.convert(place, made, to, target)
     print(printable(f"{target}: {written:,} images"))
     if not quiet:
@@ -289,9 +291,7 @@ def report(
     if html is not None:
         check_target(html)
     place = open_place(results)
-    made = manifest.load(place)
-    if made is None:
-        raise _no_run(place)
+    made = _loaded(place)
     with progress("report", made.shards, quiet=quiet, at_end=True) as ticker:
         findings = reports.read_through(place, made, ticker.advance)
         if html is not None:
@@ -331,11 +331,5 @@ def _ended_by_signals() -> Iterator[None]:
 def _loaded(place: Place) -> Plan:
     made = manifest.load(place)
     if made is None:
-        raise _no_run(place)
-    if not finishing.is_marked(place):
-        raise BatchError(f"{place.name}: the run is not complete; run it again to the end first")
+        raise UsageError(f"{place.name}: no batch run wrote there; name the output of one")
     return made
-
-
-def _no_run(place: Place) -> UsageError:
-    return UsageError(f"{place.name}: no batch run wrote there; name the output of one")

@@ -168,7 +168,11 @@ def compile_(
     model = SSDResNet34(weights, "fp32", ranges=ranges)
     if precision is Target.fp32:
         files.write(output, model.source)
-        _say({"written": str(output), "precision": "fp32", "bytes": len(model.source)}, as_json)
+        size = len(model.source)
+        if as_json:
+            print(json.dumps({"written": str(output), "precision": "fp32", "bytes": size}))
+        else:
+            print(printable(f"{output}: fp32, {size:,} bytes"))
         return
     kept = words(keep_float) if keep_float and keep_float != AUTO else []
     named_layers(model.source, kept)  # refused now, not after hours of calibration
@@ -277,8 +281,8 @@ def _warn_of_few(found: Calibrated) -> None:
     count = len(found.statistics.images)
     if count < HELD_BACK:
         complain(
-            f"calibrated on {count} image{'s' * (count > 1)} only: rare values were not seen; a "
-            "few dozen are better",
+            f"calibrated on {counted(count, 'image')} only: rare values were not seen; a few dozen "
+            "are better",
             "note",
         )
 
@@ -336,10 +340,3 @@ def _known(model: SSDResNet34) -> Calibrated:
             "--calibrate IMAGES (a few dozen), or --ranges FILE"
         )
     return Calibrated(model.ranges, GIVEN)
-
-
-def _say(facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(facts))
-    else:
-        print(printable(f"{facts['written']}: {facts['precision']}, {facts['bytes']:,} bytes"))

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Final
@@ -10,13 +10,12 @@ from typing import Annotated, Final
 import typer
 
 from .. import detector as detectors
-from ..contract import Category
 from ..detector import Detector
 from ..errors import ImageError, UnreadableFile, UsageError
 from ..video.writing import CODECS
 from ..vision.detections import Detections
 from ..vision.images import Image, Limits
-from ..vision.writers import IMAGE_EXTENSIONS, Writer, open_writer
+from ..vision.writers import IMAGE_EXTENSIONS, open_writer
 from . import videos
 from .drawn import Drawings, target_of
 from .inputs import SOME_REFUSED, expand, read, tell
@@ -130,7 +129,12 @@ def detect(
         if watching is not None:
             refused = videos.run(detector, watching, as_json, target, score_threshold, quiet)
             raise typer.Exit(SOME_REFUSED if refused else 0)
-        out = _Output(form, detector.session.contract.categories, stack)
+        writer = None
+        if form is not None:
+            categories = detector.session.contract.categories
+            writer = stack.enter_context(
+                open_writer(sys.stdout.buffer, form, categories=categories)
+            )
         drawings = Drawings(target, score_threshold, quiet=quiet) if target is not None else None
         left_out = target.path if target is not None and not target.is_file else None
         ticker = stack.enter_context(progress("detect", None, quiet=quiet))
@@ -141,7 +145,10 @@ def detect(
                 tell(item)
                 continue
             image, found = item
-            out.write(found)
+            if writer is not None:
+                writer.write(found)
+            else:
+                show_objects(found, found.image)
             if drawings is not None:
                 drawings.save(found, image)
         if drawings is not None:
@@ -176,20 +183,3 @@ def _form(as_json: bool, as_csv: bool, as_coco: bool) -> str | None:
     if len(chosen) > 1:
         raise UsageError("--json, --csv and --coco exclude one another; choose one")
     return chosen[0] if chosen else None
-
-
-class _Output:
-    """Results on stdout: a table of text, or one of the writers."""
-
-    def __init__(self, form: str | None, categories: Sequence[Category], stack: ExitStack) -> None:
-        self.writer: Writer | None = None
-        if form is not None:
-            self.writer = stack.enter_context(
-                open_writer(sys.stdout.buffer, form, categories=categories)
-            )
-
-    def write(self, found: Detections) -> None:
-        if self.writer is not None:
-            self.writer.write(found)
-            return
-        show_objects(found, found.image)

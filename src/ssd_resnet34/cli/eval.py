@@ -12,7 +12,6 @@ import typer
 
 from ..errors import UsageError
 from ..evaluation import coco, page
-from ..evaluation import dataset as datasets
 from ..evaluation.accuracy_log import Numbering
 from ..evaluation.bootstrap import doubts, intervals
 from ..evaluation.collecting import collect, collection_key
@@ -22,16 +21,20 @@ from ..evaluation.running import Settings, journal_key, run
 from ..files import check_target
 from ..vision.writers import STREAM_EXTENSIONS, extension_of
 from . import eval_report, explain_report
-from .eval_inputs import Go, Reasons, Way, explained, from_file, from_run
+from .eval_inputs import Go, Reasons, Way, annotated, explained, from_file, from_run
 from .eval_output import compare_files, save, write_report
 from .eval_report import Found
 from .inputs import SOME_REFUSED
 from .options import (
+    Annotations,
     AsJson,
     ByNms,
     Device,
     Engine,
+    Images,
+    ImageSet,
     InPrecision,
+    LogClasses,
     Nms,
     Precision,
     Quiet,
@@ -58,25 +61,11 @@ ssd-resnet34 eval val.json val/ --explain --got 19.6
 """
 
 
-class Images(StrEnum):
-    """Which images of the annotations count."""
-
-    all = "all"
-    mlperf = "mlperf"
-
-
 class Resize(StrEnum):
     """What makes an image 1200×1200."""
 
     opencv = "opencv"
     pillow = "pillow"
-
-
-class LogClasses(StrEnum):
-    """What an accuracy log calls a class."""
-
-    by_id = "category_id"
-    by_index = "index"
 
 
 _OF_HEADS: Final = (
@@ -88,17 +77,12 @@ _OF_NETWORK: Final = ("engine", "precision", "device", "threads", "resize", "exp
 
 def eval_(
     context: typer.Context,
-    annotations: Annotated[
-        Path, typer.Argument(metavar="ANNOTATIONS", help="COCO JSON.", show_default=False)
-    ],
+    annotations: Annotations,
     images: Annotated[
         Path | None,
         typer.Argument(metavar="IMAGES", help="The folder of the images.", show_default=False),
     ] = None,
-    image_set: Annotated[
-        Images,
-        typer.Option("--images", help="mlperf leaves out images without any object."),
-    ] = Images.all,
+    image_set: ImageSet = Images.all,
     weights: Weights = "embedded",
     engine: Engine = "auto",
     precision: InPrecision = Precision.auto,
@@ -198,10 +182,7 @@ def eval_(
             f"--save-predictions {save_predictions}: holds one image; use one of "
             f"{', '.join(STREAM_EXTENSIONS)}"
         )
-    whole = datasets.read(annotations)
-    for warning in whole.warnings:
-        complain(f"{annotations}: {warning}", "note")
-    dataset = whole if image_set is Images.all else whole.only(whole.annotated())
+    whole, dataset = annotated(annotations, image_set)
     numbering: Numbering | None = log_classes.value if log_classes else None
     if compare is not None:
         pair = [from_file(path, whole, dataset, numbering) for path in compare]

@@ -13,7 +13,7 @@ from ..evaluation import predictions as prediction_files
 from ..evaluation.accuracy_log import Numbering
 from ..evaluation.causes import causes_of
 from ..evaluation.collecting import Collector
-from ..evaluation.dataset import Dataset, scored_categories, some
+from ..evaluation.dataset import Dataset, read, scored_categories, some
 from ..evaluation.explaining import (
     Diagnosis,
     Explanation,
@@ -39,6 +39,7 @@ from ..model import SSDResNet34
 from ..runtime import session
 from ..runtime.session import Session
 from ..vision.detections import Detections
+from .options import Images
 from .terminal import complain, progress
 from .weights_notes import note_size
 
@@ -81,6 +82,18 @@ class Go(Protocol):
     """Runs over images."""
 
     def __call__(self, *, on_image: Callable[[Done], None]) -> Run: ...
+
+
+def annotated(annotations: Path, image_set: Images) -> tuple[Dataset, Dataset]:
+    """All annotations, and those of the chosen images; warnings are told.
+
+    Raises:
+        UsageError: no COCO annotations.
+    """
+    whole = read(annotations)
+    for warning in whole.warnings:
+        complain(f"{annotations}: {warning}", "note")
+    return whole, whole if image_set is Images.all else whole.only(whole.annotated())
 
 
 def from_file(path: Path, whole: Dataset, dataset: Dataset, numbering: Numbering | None) -> Given:

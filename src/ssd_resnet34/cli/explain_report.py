@@ -1,8 +1,7 @@
 """What ``eval --explain`` says on the terminal and to machines: causes, and which of them fit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from textwrap import wrap
 from typing import Any, Final
 
 from ..benchmarking.wording import counted
@@ -10,15 +9,13 @@ from ..evaluation import page
 from ..evaluation.bootstrap import CONFIDENCE, Interval
 from ..evaluation.coco import UNDEFINED
 from ..evaluation.explaining import FELT, SAME, Diagnosis, Effect, Explanation, Suspect
-from .terminal import printable, show_table
+from .terminal import say, show_table
 
 _DETAILED: Final = 5
 """Suspects that have their explanation beside them; further ones are named."""
 
 _NAMED: Final = 8
 """Names in a list before it says how many more there are; --json has all."""
-
-_WIDTH: Final = 80
 
 
 def describe(explanation: Explanation, diagnosis: Diagnosis | None = None) -> dict[str, Any]:
@@ -76,9 +73,9 @@ def show(explanation: Explanation, diagnosis: Diagnosis | None = None) -> None:
     still = [one.name for one in explanation.effects if abs(one.change) < FELT]
     _say_list("No effect here: ", still, len(still))
     if any(one.sampled for one in explanation.effects):
-        _say("Causes at the input are measured on a sample, against the run as it is on it.")
+        say("Causes at the input are measured on a sample, against the run as it is on it.")
     for key, reason in explanation.skipped.items():
-        _say(f"Not tried: {key}: {' '.join(reason.split())}")  # some have lines
+        say(f"Not tried: {key}: {' '.join(reason.split())}")  # some have lines
     if diagnosis is not None:
         _show_diagnosis(explanation, diagnosis)
 
@@ -97,10 +94,11 @@ def _show_diagnosis(explanation: Explanation, diagnosis: Diagnosis) -> None:
         print(f"If it is of the same images, these give it to {100 * SAME:.1f} points:")
         for one in diagnosis.fitting[:_DETAILED]:
             _show_suspect(one)
-        _say_list("  also ", [one.effect.name for one in diagnosis.fitting[_DETAILED:]])
+        others = [one.effect.name for one in diagnosis.fitting[_DETAILED:]]
+        _say_list("also ", others, indent="  ")
     else:
         nearest = diagnosis.nearest
-        _say(
+        say(
             f"No known cause gives it, nor the pairs that were tried. The nearest is "
             f"{nearest.effect.name}: {nearest.expected:.3f}."
         )
@@ -114,27 +112,17 @@ def _show_diagnosis(explanation: Explanation, diagnosis: Diagnosis) -> None:
     if diagnosis.published:
         print("Near it in print, all of COCO val2017:")
         for known in diagnosis.published[:_DETAILED]:
-            _say(f"  {known.ap:.4f} {known.what}: {known.differs}", indent="         ")
+            say(f"{known.ap:.4f} {known.what}: {known.differs}", "  ", "         ")
 
 
 def _show_suspect(suspect: Suspect) -> None:
     print(f"  {suspect.expected:.3f} {suspect.effect.name}")
     for cause in suspect.effect.causes:
-        _say(f"        {cause.what}", indent="        ")
-        _say(f"        mend: {cause.mend}", indent="        ")
+        say(cause.what, "        ")
+        say(f"mend: {cause.mend}", "        ")
 
 
-def _say_list(beginning: str, names: Sequence[str], most: int = _NAMED) -> None:
+def _say_list(beginning: str, names: Sequence[str], most: int = _NAMED, indent: str = "") -> None:
     if names:
         more = f"; and {len(names) - most} more" if len(names) > most else ""
-        _say(f"{beginning}{'; '.join(names[:most])}{more}.")
-
-
-def _say(text: str, indent: str = "") -> None:
-    for line in _wrapped(printable(text), indent):
-        print(line)
-
-
-def _wrapped(text: str, indent: str) -> Iterable[str]:
-    lead = text[: len(text) - len(text.lstrip())]
-    return wrap(text.lstrip(), _WIDTH, initial_indent=lead, subsequent_indent=indent or lead)
+        say(f"{beginning}{'; '.join(names[:most])}{more}.", indent)

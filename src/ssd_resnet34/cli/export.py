@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from .. import artifact, files
+from ..benchmarking.wording import counted
 from ..compiler.decoding import Selection
 from ..compiler.export import Export, Form, described
 from ..compiler.export import export as make
@@ -98,10 +99,10 @@ def export(
     It is written only if the two agree; else the exit code is 1.
     """
     given = {
-        "--score-threshold": ("score_threshold", score_threshold),
-        "--iou-threshold": ("iou_threshold", iou_threshold),
-        "--pre-nms-top-k": ("pre_nms_top_k", pre_nms_top_k),
-        "--top-k": ("top_k", top_k),
+        "score_threshold": score_threshold,
+        "iou_threshold": iou_threshold,
+        "pre_nms_top_k": pre_nms_top_k,
+        "top_k": top_k,
     }
     form = _form(raw_heads, split_heads, end_to_end)
     count = 1 if batch is None else batch
@@ -156,10 +157,10 @@ def _form(raw_heads: bool, split_heads: bool, end_to_end: bool) -> Form:
     return chosen[0] if chosen else "raw-heads"
 
 
-def _selection(form: Form, given: Mapping[str, tuple[str, Any]]) -> Selection:
-    chosen = {name: value for name, value in given.values() if value is not None}
+def _selection(form: Form, given: Mapping[str, Any]) -> Selection:
+    chosen = {name: value for name, value in given.items() if value is not None}
     if chosen and form != "end-to-end":
-        option = next(option for option, (_, value) in given.items() if value is not None)
+        option = f"--{next(iter(chosen)).replace('_', '-')}"
         raise UsageError(
             f"{option} needs --end-to-end: {form} are not decoded; give it to postprocess instead"
         )
@@ -194,7 +195,7 @@ def _print(facts: Mapping[str, Any], check: ExportCheck) -> None:
         for tensor in facts[key]:
             shape = ", ".join(map(str, tensor["shape"]))
             print(printable(f"  {title}  {tensor['name']:<15} {tensor['dtype']:<8} [{shape}]"))
-    images = "1 image" if check.images == 1 else f"{check.images} images"
+    images = counted(check.images, "image")
     seen = printable(facts["check"]["image"] or "made up")
     print(f"checked with {check.engine} on {images} ({seen}): {_measured(check)}")
 

@@ -1,7 +1,6 @@
 """``ssd-resnet34 info``: what runs here and why, or what an artifact says of itself."""
 
 import json
-import os
 import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from ..weights import store
 from ..weights.records import RECORDS
 from .options import AsJson
 from .terminal import show_table
+from .weights import short
 
 if TYPE_CHECKING:
     import onnx
@@ -66,14 +66,7 @@ def machine() -> dict[str, Any]:
         "precision": {"chosen": choice.precision, "reason": choice.reason},
         "engines": [asdict(engine) for engine in describe()],
         "cache": str(store.cache_dir()),
-        "weights": [
-            {
-                "name": name,
-                "present": os.path.isfile(store.path(name)),
-                "mAP": [{"value": score.map, "by": score.by} for score in record.scores],
-            }
-            for name, record in RECORDS.items()
-        ],
+        "weights": [short(record) for record in RECORDS.values()],
     }
 
 

@@ -13,20 +13,23 @@ import typer
 from .. import files
 from ..benchmarking.wording import counted, span
 from ..evaluation import coco
-from ..evaluation import dataset as datasets
 from ..evaluation.dataset import Dataset, scored_categories, some
 from ..mlperf import gate, loadgen, logs, rounds, running, user_conf
 from ..mlperf.job import Job, Pulse, Ready
 from ..mlperf.rounds import Scenario
 from . import mlperf_report
-from .eval import Images, LogClasses
+from .eval_inputs import annotated
 from .mlperf_report import Report, setting_lines
 from .options import (
+    Annotations,
     AsJson,
     ByNms,
     Device,
     Engine,
+    Images,
+    ImageSet,
     InPrecision,
+    LogClasses,
     Nms,
     Precision,
     Threads,
@@ -92,13 +95,6 @@ _SCENARIOS: Final[dict[ScenarioName, Scenario]] = {
     ScenarioName.offline: "Offline",
 }
 
-Annotations = Annotated[
-    Path, typer.Argument(metavar="ANNOTATIONS", help="COCO JSON.", show_default=False)
-]
-ImageSet = Annotated[
-    Images, typer.Option("--images", help="mlperf leaves out images without any object.")
-]
-
 
 @app.command("run", epilog=RUN_EXAMPLES)
 def run(
@@ -158,7 +154,7 @@ def run(
     chosen, way = rounds.get(round_name.value), _SCENARIOS[scenario]
     chosen.rules(way)
     conf = None if user is None else user_conf.read(user, way)
-    whole, dataset = _data(annotations, image_set)
+    whole, dataset = annotated(annotations, image_set)
     job = Job(
         round=chosen.name,
         scenario=way,
@@ -207,7 +203,7 @@ def accuracy(
 
     Exit code 1 where mAP is under the gate or images are missing.
     """
-    whole, dataset = _data(annotations, image_set)
+    whole, dataset = annotated(annotations, image_set)
     verdict = gate.judge(log, whole, dataset, log_classes.value if log_classes else None)
     for note in verdict.notes:
         complain(note, "note")
@@ -218,14 +214,6 @@ def accuracy(
         print(gate.accuracy_text(verdict), end="")
     if not verdict.passed:
         raise typer.Exit(1)
-
-
-def _data(annotations: Path, image_set: Images) -> tuple[Dataset, Dataset]:
-    """All annotations, and those of the chosen images."""
-    whole = datasets.read(annotations)
-    for warning in whole.warnings:
-        complain(f"{annotations}: {warning}", "note")
-    return whole, whole if image_set is Images.all else whole.only(whole.annotated())
 
 
 def _reported(

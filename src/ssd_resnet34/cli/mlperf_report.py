@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from textwrap import wrap
 from typing import Any, Final
 
 from ..benchmarking.wording import counted, figures
@@ -20,7 +19,7 @@ from ..mlperf.settings import Setting
 from ..mlperf.submission import incomparable, objections
 from ..mlperf.unit import Unit
 from .info import now, platform_facts
-from .terminal import printable, show_table
+from .terminal import say, show_table
 
 _OF_ACCURACY: Final = ("target_qps", "samples_per_query", "performance_sample_count_override")
 
@@ -202,16 +201,16 @@ def show(report: Report, folder: Path) -> None:
     """Everything in 80 columns of stdout."""
     job, facts = report.job, report.finished.ready.facts
     machine = platform_facts()
-    _say(f"MLPerf {job.round} {job.scenario}, {job.mode}: {report.annotations}, "
-         f"{counted(len(job.images), 'image')}")  # fmt: skip
-    _say(
+    images = counted(len(job.images), "image")
+    say(f"MLPerf {job.round} {job.scenario}, {job.mode}: {report.annotations}, {images}")
+    say(
         f"{facts.weights}, {facts.precision} in {facts.engine} on {facts.device}, "
         f"{counted(facts.threads, 'thread')}, {counted(facts.streams, 'stream')}, "
         f"batch {facts.batch}; {report.unit}"
     )
-    _say(f"{machine['cpu']['model']}, {machine['system']}, ssd-resnet34 {machine['version']}")
+    say(f"{machine['cpu']['model']}, {machine['system']}, ssd-resnet34 {machine['version']}")
     for line in setting_lines(report.finished.ready.settings, job):
-        _say(line, "  ")
+        say(line, "  ")
     if report.result is not None:
         _show_result(report.result)
     if report.verdict is not None:
@@ -219,7 +218,7 @@ def show(report: Report, folder: Path) -> None:
     if report.objections:
         print("NOT A SUBMISSION by the rules of", job.round)
         for line in report.objections:
-            _say(line, "  ")
+            say(line, "  ")
     if report.rows:
         _show_rows(report)
     elif report.result is not None and report.result.metric.value is None:
@@ -228,8 +227,8 @@ def show(report: Report, folder: Path) -> None:
         print("No published result of this scenario to compare with.")
     if report.result is not None:
         for note in report.notes:
-            _say(note)
-    _say(f"in {folder}: {_left(report)}")
+            say(note)
+    say(f"in {folder}: {_left(report)}")
 
 
 def _left(report: Report) -> str:
@@ -250,7 +249,7 @@ def _show_result(result: Result) -> None:
     print(f"LoadGen, by these settings: {verdict}, {queries}")
     print(f"{metric.name}: {value}")
     for line in (*result.reasons, *result.errors):
-        _say(line, "  ")
+        say(line, "  ")
     show_table(
         ("latency", *(f"p{p:g}" for p in result.latencies)),
         [("ms", *(figures(value) for value in result.latencies.values()))],
@@ -289,8 +288,3 @@ def show_verdict(verdict: Verdict) -> None:
     )
     numbers = verdict.scores.numbers
     print(", ".join(f"{name} {number(numbers[name])}" for name in NAMES[:6]))
-
-
-def _say(text: str, indent: str = "") -> None:
-    for line in wrap(text, 80, initial_indent=indent, subsequent_indent=indent):
-        print(printable(line))

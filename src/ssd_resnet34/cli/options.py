@@ -29,12 +29,32 @@ class Precision(StrEnum):
     fp32 = "fp32"
 
 
+class Images(StrEnum):
+    """Which images of the annotations count."""
+
+    all = "all"
+    mlperf = "mlperf"
+
+
+class LogClasses(StrEnum):
+    """What an accuracy log calls a class."""
+
+    by_id = "category_id"
+    by_index = "index"
+
+
 Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT",
         help="Images: files, folders, globs, - for stdin. Videos: files, rtsp://…, camera:0.",
     ),
+]
+Annotations = Annotated[
+    Path, typer.Argument(metavar="ANNOTATIONS", help="COCO JSON.", show_default=False)
+]
+ImageSet = Annotated[
+    Images, typer.Option("--images", help="mlperf leaves out images without any object.")
 ]
 Weights = Annotated[
     str, typer.Option("--weights", "-w", help="A record, a weights file or an artifact.")

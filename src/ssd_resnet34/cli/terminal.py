@@ -33,9 +33,20 @@ def complain(message: str | Sequence[str], kind: str = "error") -> None:
     print(f"{kind}: {shown}", file=sys.stderr, flush=True)
 
 
-def say(text: str) -> None:
-    """A paragraph on stdout in 80 columns, of words that can be copied."""
-    for line in wrap(text, 80, break_long_words=False, break_on_hyphens=False):
+def say(text: str, indent: str = "", hanging: str | None = None) -> None:
+    """A paragraph on stdout in 80 columns, of words that can be copied.
+
+    ``indent`` begins its first line, ``hanging`` (default: the same) all others.
+    """
+    others = indent if hanging is None else hanging
+    for line in wrap(
+        text,
+        80,
+        initial_indent=indent,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
         print(printable(line))
 
 

@@ -10,6 +10,7 @@ import typer
 from .. import weights
 from ..errors import WeightsError
 from ..weights import store
+from ..weights.records import Record
 from .options import AsJson, Quiet
 from .terminal import show_table
 
@@ -42,21 +43,18 @@ Sha256 = Annotated[
 @app.command("list", epilog=_example("list --json"))
 def list_(as_json: AsJson = False) -> None:
     """Show every record, what is known of it, and whether it is on this machine."""
-    rows: list[dict[str, Any]] = []
-    for record in weights.RECORDS.values():
-        rows.append(
-            {
-                "name": record.name,
-                "present": os.path.isfile(store.path(record.name)),
-                "lineage": record.lineage,
-                "precision": record.precision,
-                "size": record.size,
-                "sha256": store.known_sha256(record.name),
-                "mAP": [{"value": score.map, "by": score.by} for score in record.scores],
-                "licence": record.licence,
-                "summary": record.summary,
-            }
-        )
+    rows = [
+        {
+            **short(record),
+            "lineage": record.lineage,
+            "precision": record.precision,
+            "size": record.size,
+            "sha256": store.known_sha256(record.name),
+            "licence": record.licence,
+            "summary": record.summary,
+        }
+        for record in weights.RECORDS.values()
+    ]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -73,6 +71,15 @@ def list_(as_json: AsJson = False) -> None:
             for row in rows
         ],
     )
+
+
+def short(record: Record) -> dict[str, Any]:
+    """A record's name, whether its file is on this machine, and its scores."""
+    return {
+        "name": record.name,
+        "present": os.path.isfile(store.path(record.name)),
+        "mAP": [{"value": score.map, "by": score.by} for score in record.scores],
+    }
 
 
 @app.command(epilog=_example("fetch mlcommons"))
