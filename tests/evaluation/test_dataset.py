@@ -27,6 +27,20 @@ def test_images_keep_the_order_of_the_file(tmp_path: Path) -> None:
     assert found.only([2, 4]).ids() == (4, 2)
 
 
+@pytest.mark.parametrize(
+    ("listed", "looked_for"),
+    [
+        (r"C:\Users\Jürgen\a 1.jpg", "/Users/Jürgen/a 1.jpg"),
+        (r"photos\1.jpg", "photos/1.jpg"),
+        (r"\\nas\share\photos\1.jpg", "/photos/1.jpg"),
+        ("photos/1.jpg", "photos/1.jpg"),
+    ],
+)
+def test_paths_of_windows_are_read_as_paths(tmp_path: Path, listed: str, looked_for: str) -> None:
+    made = changed(lambda made: made["images"][0].update(file_name=listed))
+    assert read(written(tmp_path, made)).images[0]["file_name"] == looked_for
+
+
 def test_difficult_and_ignore_both_mean_to_ignore(tmp_path: Path) -> None:
     box = (1, 1, (0, 0, 9, 9))
     made = document(boxes=[box, box, box])

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
-from pathlib import PurePosixPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Final, TypeGuard
 
 from ..contract import Contract
@@ -201,7 +201,15 @@ def _image(name: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(
             f"{name}: image {entry['id']} has no width and height in pixels; add them to its entry"
         )
-    return {key: entry[key] for key in ("id", "file_name", "width", "height")}
+    sizes = {key: entry[key] for key in ("width", "height")}
+    return {"id": entry["id"], "file_name": _with_slashes(entry["file_name"]), **sizes}
+
+
+def _with_slashes(file_name: str) -> str:
+    """A path as Windows writes it, in the form that is looked for: without its drive."""
+    if "\\" not in file_name:
+        return file_name
+    return file_name.removeprefix(PureWindowsPath(file_name).drive).replace("\\", "/")
 
 
 def _category(name: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:

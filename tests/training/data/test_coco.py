@@ -143,6 +143,20 @@ def test_names_with_folders_are_found_with_and_without_them(tmp_path: Path) -> N
     assert read(file, images=tmp_path / "train").samples[0].path == tmp_path / "train" / "a.jpg"
 
 
+def test_paths_of_another_machines_windows_are_found_by_their_last_part(tmp_path: Path) -> None:
+    def change(made: dict[str, Any]) -> None:
+        for one in made["images"]:
+            one["file_name"] = f"C:\\Users\\Jürgen\\{one['file_name']}"
+
+    assert read(changed(tmp_path, change)).samples[0].path == tmp_path / "train" / "a.jpg"
+
+
+def test_the_split_val_is_found_under_roboflows_name(tmp_path: Path) -> None:
+    paint(tmp_path / "valid")
+    (tmp_path / "valid" / "_annotations.coco.json").write_text(json.dumps(document()))
+    assert read(tmp_path, split="val").samples[0].path == tmp_path / "valid" / "a.jpg"
+
+
 def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
     def change(made: dict[str, Any]) -> None:
         made["images"][0]["file_name"] = "../../secret/a.jpg"

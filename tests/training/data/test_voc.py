@@ -1,6 +1,7 @@
 """Pascal VOC's form: corners from 1, difficult objects, and XML that nobody should open."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,46 @@ def test_images_can_lie_elsewhere(tmp_path: Path) -> None:
     assert {sample.path.parent for sample in found.samples} == {tmp_path / "photos"}
     with pytest.raises(UsageError, match="nowhere: no such folder"):
         read(tmp_path / "set", images=tmp_path / "nowhere")
+
+
+def write_beside(folder: Path, pictures: Sequence[Picture] = PICTURES) -> Path:
+    """XML files beside their images, as LabelImg writes them."""
+    paint(folder, pictures)
+    for picture in pictures:
+        (folder / f"{Path(picture.name).stem}.xml").write_text(xml(picture))
+    return folder
+
+
+def test_xml_files_beside_their_images_are_one_split(tmp_path: Path) -> None:
+    found = read(write_beside(tmp_path))
+    assert [sample.path.name for sample in found.samples] == ["a.jpg", "b.png", "c.jpg"]
+    assert [len(sample.boxes) for sample in found.samples] == [2, 1, 0]
+    with pytest.raises(UsageError, match="is one split, all of its XML files, without 'val'"):
+        read(tmp_path, split="val")
+
+
+def test_images_beside_xml_files_without_one_of_their_own_are_told(tmp_path: Path) -> None:
+    write_beside(tmp_path)
+    (tmp_path / "b.xml").unlink()
+    found = read(tmp_path)
+    assert [sample.path.name for sample in found.samples] == ["a.jpg", "c.jpg"]
+    assert found.warnings[0] == "1 image without XML, left out (b.png)"
+
+
+def test_xml_files_and_images_can_have_a_folder_each(tmp_path: Path) -> None:
+    write_beside(tmp_path / "annotations")
+    paint(tmp_path / "images")
+    found = read(tmp_path / "annotations", images=tmp_path / "images")
+    assert {sample.path.parent for sample in found.samples} == {tmp_path / "images"}
+
+
+@pytest.mark.parametrize("name", ["val", "valid"])
+def test_splits_can_be_folders_of_xml_files(tmp_path: Path, name: str) -> None:
+    write_beside(tmp_path / "train")
+    write_beside(tmp_path / name, PICTURES[:1])
+    assert len(read(tmp_path).samples) == 3
+    (sample,) = read(tmp_path, split="val").samples
+    assert sample.path == tmp_path / name / "a.jpg"
 
 
 def test_a_list_of_one_class_names_its_images_too(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def read(
 
     Args:
         path: the JSON file; or a folder with ``annotations/instances_<split>.json`` or
-            ``<split>/_annotations.coco.json``.
+            ``<split>/_annotations.coco.json`` (``valid`` for ``val``, too).
         images: the folder of the images; by default where these layouts have it.
         split: of a folder, ``train`` by default.
         unknown: labels whose objects are not labelled here.
@@ -177,6 +177,8 @@ def _annotation_file(path: Path, split: str | None, names: Names) -> Path:
         path / "annotations" / f"instances_{split}.json",
         path / split / "_annotations.coco.json",
     ]
+    if split == "val":  # as Roboflow calls it
+        known.append(path / "valid" / "_annotations.coco.json")
     for file in known:
         if os.path.isfile(file):
             return file

@@ -1,4 +1,5 @@
-"""Pascal VOC's folders: ``Annotations``, ``JPEGImages``, ``ImageSets/Main``.
+"""Pascal VOC's folders: ``Annotations``, ``JPEGImages``, ``ImageSets/Main``; or XML files beside
+their images, as LabelImg and Roboflow write them.
 
 An XML file is data from elsewhere. Python's expat (2.4.1 and later) stops entities that grow a
 hundredfold beyond 8 MiB; no annotation needs any entity, so a document type is refused at once
@@ -15,6 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from ...benchmarking.wording import counted
 from ...contract import Category, Contract
 from ...errors import ImageError, UsageError
 from ...evaluation.dataset import some
@@ -22,7 +24,7 @@ from ...files import open_regular
 from ...vision.images import EXTENSIONS
 from .assembling import PYTHON, Found, Names, Unknown, assembled, contract_of, indices_of
 from .example import DataSet
-from .sizes import MAX_SIDE, displayed_size
+from .sizes import MAX_SIDE, displayed_size, images_in
 
 MAX_BYTES: Final = 4 << 20
 """Of one XML file: some ten thousand objects."""
@@ -62,9 +64,11 @@ def read(
     Objects marked ``difficult`` become ignored. Parts of objects (``<part>``) are not read.
 
     Args:
-        path: ``VOC2007``, or the folder with it alone (``VOCdevkit``).
-        images: another folder than ``JPEGImages``.
-        split: the name of a list in ``ImageSets/Main``, ``train`` by default.
+        path: ``VOC2007``, or the folder with it alone (``VOCdevkit``); or one with XML files, in it
+            or in a folder for each split.
+        images: another folder than ``JPEGImages``, or than that of the XML files.
+        split: the name of a list in ``ImageSets/Main``, or of a folder of XML files (``valid`` for
+            ``val``, too); ``train`` by default, which is all where there is one folder alone.
         unknown: labels whose objects are not labelled here.
         contract: the classes; by default the challenge's 20 where no other is found, else those
             found in this split, by name.
@@ -74,18 +78,23 @@ def read(
         UsageError: no such layout or split, an XML file that is missing, unsafe or damaged, no box
             that can be learned.
     """
-    root = _root(Path(path))
     split = split or "train"
-    folder = Path(images) if images is not None else root / "JPEGImages"
+    if (beside := _beside(Path(path), split)) is not None:
+        root, place, own = Path(path), beside, beside
+        listed = sorted(file.stem for file in _xml_files(beside))
+    else:
+        root = _root(Path(path))
+        place, own = root / "Annotations", root / "JPEGImages"
+        listed = _listed(root, split)
+    folder = Path(images) if images is not None else own
     if not os.path.isdir(folder):
         raise UsageError(
             f"{folder}: no such folder; name the one with the images with {names.images}"
         )
-    listed = _listed(root, split)
     paths: list[Path] = []
     sizes, rows, warnings = [], [], []
     for name in listed:
-        file = root / "Annotations" / f"{name}.xml"
+        file = place / f"{name}.xml"
         annotation = _annotation(file)
         image = _image(folder, name, annotation.file_name)
         try:
@@ -96,6 +105,11 @@ def read(
         rows += [(len(paths), file, n, *row) for n, row in enumerate(annotation.rows, 1)]
         paths.append(image)
         sizes.append(size)
+    if place == folder:
+        used = {one.name for one in paths}
+        spare = [one.name for one in images_in(folder) if one.name not in used]
+        if spare:
+            warnings.append(f"{counted(len(spare), 'image')} without XML, left out ({some(spare)})")
     name = f"{root} ({split})"
     labels = {label for _, _, _, label, _, _ in rows}
     made = contract or contract_of(name, _categories(labels))
@@ -125,6 +139,28 @@ def _categories(labels: set[str]) -> list[Category]:
     return [Category(n, label) for n, label in enumerate(ordered, 1)] if labels else []
 
 
+def _xml_files(folder: Path) -> list[Path]:
+    return [one for one in folder.glob("*.xml") if os.path.isfile(one)]
+
+
+def _beside(path: Path, split: str) -> Path | None:
+    """The folder with the XML files of a split, where they lie in one as such."""
+    if not os.path.isdir(path) or os.path.isdir(path / "Annotations"):
+        return None
+    names = [split, "valid"] if split == "val" else [split]
+    for folder in (path / name for name in names):
+        if os.path.isdir(folder) and _xml_files(folder):
+            return folder
+    if not _xml_files(path):
+        return None
+    if split != "train":
+        raise UsageError(
+            f"{path}: is one split, all of its XML files, without {split!r}; move them into "
+            f"folders, train and {split}"
+        )
+    return path
+
+
 def _root(path: Path) -> Path:
     if os.path.isdir(path / "Annotations"):
         return path
@@ -133,7 +169,10 @@ def _root(path: Path) -> Path:
     if len(below) == 1:
         return below[0]
     what = f"{some([one.name for one in below])} are in it" if below else "no Annotations is in it"
-    raise UsageError(f"{path}: {what}; name one folder with Annotations, JPEGImages and ImageSets")
+    raise UsageError(
+        f"{path}: {what}; name one folder with Annotations, JPEGImages and ImageSets, or one with "
+        "XML files beside their images"
+    )
 
 
 def _listed(root: Path, split: str) -> list[str]:
