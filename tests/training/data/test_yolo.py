@@ -120,6 +120,8 @@ def base(**more: Any) -> dict[str, Any]:
         lambda root: base(train=str(root / "images" / "train")),
         lambda root: base(train="../images/train"),  # beside the file, as Roboflow means it
         lambda root: base(train="train.txt"),
+        lambda root: base(train="images\\train"),
+        lambda root: base(train="windows.txt"),
         lambda root: base(names={0: "anvil", 1: "bell", 2: "cork"}),
     ],
 )
@@ -130,6 +132,7 @@ def test_images_are_named_in_all_usual_ways(
     with_settings(root, change(root))
     names = "\n".join(f"./images/train/{n}" for n in ("a.jpg", "b.png", "c.jpg"))
     (root / "train.txt").write_text(names + "\n\n")
+    (root / "windows.txt").write_bytes(names.replace("/", "\\").replace("\n", "\r\n").encode())
     for place in (root, root / "data.yaml"):
         found = read(place)
         assert [len(sample.boxes) for sample in found.samples] == [2, 1, 0]
@@ -175,6 +178,35 @@ def test_a_folder_without_images_is_an_empty_split(tmp_path: Path) -> None:
     for file in (tmp_path / "images" / "train").iterdir():
         file.unlink()
     with pytest.raises(UsageError, match="no image in this split"):
+        read(tmp_path)
+
+
+def test_a_set_whose_labels_lie_elsewhere_says_where_they_are_looked_for(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "labels").rename(tmp_path / "annotations")
+    with pytest.raises(
+        UsageError, match=r"none of its 3 images has .*labels/train/a\.txt.*put them"
+    ):
+        read(tmp_path)
+
+
+def test_labels_without_an_image_are_told(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "labels" / "train" / "classes.txt").write_text("anvil\nbell\ncork\n")
+    assert not read(tmp_path).warnings
+    (tmp_path / "images" / "train" / "b.png").unlink()
+    (text, *_) = read(tmp_path).warnings
+    assert text == "1 file of labels has no image, and no part in this (b.txt)"
+
+
+def test_a_list_of_images_leaves_labels_out_on_purpose(tmp_path: Path) -> None:
+    with_settings(tmp_path, base(train="train.txt", names=["anvil", "bell", "cork"]))
+    (tmp_path / "train.txt").write_text("images/train/a.jpg\n")
+    assert not any("file of labels" in text for text in read(tmp_path).warnings)
+
+
+def test_a_folder_without_settings_says_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"data\.yaml: cannot be read .*`train: images`"):
         read(tmp_path)
 
 

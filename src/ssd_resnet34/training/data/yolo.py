@@ -6,7 +6,7 @@ of ``data.yaml``, and the last ``/images/`` of an image's path becoming ``/label
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
@@ -70,16 +70,23 @@ def read(
     split = split or "train"
     name = f"{file} ({split})"
     made = contract or contract_of(name, [Category(n, one) for n, one in enumerate(labels, 1)])
-    listed = _listed(file, settings, split)
+    places = _places(file, settings, split)
+    listed = _listed(places)
     with ThreadPoolExecutor(_READERS) as pool:
         known = list(pool.map(_known, listed))
+    label_files = [label_file(image) for image in listed]
+    if listed and not any(map(os.path.exists, label_files)):
+        raise UsageError(
+            f"{name}: none of its {len(listed):,} images has a file of labels ({label_files[0]}, "
+            "…); put them there"
+        )
     paths: list[Path] = []
-    sizes, rows, warnings = [], [], []
-    for image, size in zip(listed, known, strict=True):
+    sizes, rows = [], []
+    warnings = _without_image(places, label_files)
+    for image, size, labelled in zip(listed, known, label_files, strict=True):
         if isinstance(size, ImageError):
             warnings.append(f"left out: {size}")
             continue
-        labelled = label_file(image)
         for line, number, box in _rows(labelled, len(labels)):
             rows.append((len(paths), labelled, line, labels[number], box))
         paths.append(image)
@@ -119,8 +126,23 @@ def label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
+def _without_image(places: Sequence[Path], label_files: Sequence[Path]) -> list[str]:
+    """On labels beside those of the images, where the split is folders alone."""
+    if not all(map(os.path.isdir, places)):
+        return []  # a list leaves images out on purpose
+    folders = {label_file(place / "x").parent for place in places}
+    known = {os.path.normpath(one) for one in label_files}
+    found = sorted(one for folder in folders for one in folder.rglob("*.txt"))
+    lost = [one.name for one in found if os.path.normpath(one) not in known]
+    lost = [one for one in lost if one != "classes.txt"]  # as LabelImg writes it
+    if not lost:
+        return []
+    which = "1 file of labels has" if len(lost) == 1 else f"{len(lost):,} files of labels have"
+    return [f"{which} no image, and no part in this ({some(lost)})"]
+
+
 def _settings(file: Path) -> Mapping[str, Any]:
-    text = _text(file, "give a data.yaml with names, train and val")
+    text = _text(file, "write it, for one folder: `train: images` and `names: [bolt, nut]`")
     try:
         settings = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -159,8 +181,8 @@ def _names(file: Path, settings: Mapping[str, Any]) -> list[str]:
     return [str(one).strip() for one in names]
 
 
-def _listed(file: Path, settings: Mapping[str, Any], split: str) -> list[Path]:
-    """The images of a split: of one or several folders, or of text files that name them."""
+def _places(file: Path, settings: Mapping[str, Any], split: str) -> list[Path]:
+    """Folders of images, or text files that name some."""
     entries = settings.get(split)
     entries = entries if isinstance(entries, list) else [entries]
     if not entries or not all(isinstance(one, str) and one for one in entries):
@@ -172,24 +194,35 @@ def _listed(file: Path, settings: Mapping[str, Any], split: str) -> list[Path]:
     base = settings.get("path") or "."
     if not isinstance(base, str):
         raise UsageError(f"{file}: path: {base!r} is no folder; write its name")
-    root = file.parent / base
-    found: list[Path] = []
-    for entry in entries:
+    root = file.parent / _with_slashes(base)
+    places = []
+    for entry in map(_with_slashes, entries):
         place = root / entry
         if not os.path.exists(place) and entry.startswith("../"):
             place = root / entry[3:]  # as Roboflow writes and Ultralytics reads it
-        if os.path.isdir(place):
-            found += images_in(place)
-        elif os.path.exists(place):
-            found += _named(place)
-        else:
+        if not os.path.exists(place):
             raise UsageError(f"{file}: {split}: {place} does not exist; mend path or {split}")
+        places.append(place)
+    return places
+
+
+def _listed(places: Sequence[Path]) -> list[Path]:
+    """The images of a split."""
+    found: list[Path] = []
+    for place in places:
+        found += images_in(place) if os.path.isdir(place) else _named(place)
     return list(dict.fromkeys(found))
+
+
+def _with_slashes(path: str) -> str:
+    """As Windows writes it, too."""
+    return path.replace("\\", "/")
 
 
 def _named(file: Path) -> list[Path]:
     lines = _text(file, "write the path of an image a line").splitlines()
-    return [Path(os.path.normpath(file.parent / line.strip())) for line in lines if line.strip()]
+    names = [_with_slashes(line.strip()) for line in lines if line.strip()]
+    return [Path(os.path.normpath(file.parent / name)) for name in names]
 
 
 def _known(image: Path) -> tuple[int, int] | ImageError:
