@@ -91,7 +91,9 @@ def test_refused_images_are_named_by_their_code(tmp_path: Path) -> None:
     found = check(data)
     assert not found.stops
     assert told(found.problems, "1 of 40 images is refused as unreadable_file", "01.png")
-    assert told(found.problems, "1 of 40 images is refused as mismatched_size", "02.png")
+    assert told(
+        found.problems, "mismatched_size", "02.png: 48x64, annotated as 64x48; EXIF turns it"
+    )
     assert found.refused == 2
     assert "38 of 40 images decoded" in found.lines()
     for n in range(3, 6):
@@ -99,6 +101,7 @@ def test_refused_images_are_named_by_their_code(tmp_path: Path) -> None:
     found = check(data)
     assert found.stops
     assert told(found.problems, "3 of 40 images are refused as unsupported_image", "the next one")
+    assert told(found.problems, "05.png. The first: ", "03.png: not one of JPEG")
     assert told(found.problems, "12% of the images are refused: training stops at 5%")
 
 

@@ -195,12 +195,12 @@ def _damage(
     samples = data_set.samples
     numbers = np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).astype(int))
 
-    def refusal(number: int) -> tuple[Sample, str] | None:
+    def refusal(number: int) -> tuple[Sample, ImageError] | None:
         sample = samples[number]
         try:
             decoded(sample, limits)
         except ImageError as error:
-            return sample, error.code
+            return sample, error
         return None
 
     refused = []
@@ -215,18 +215,19 @@ def _damage(
             f"{len(numbers):,} of {len(samples):,} images were decoded, evenly spread: the others "
             "may hold surprises"
         )
-    codes = Counter(code for _, code in refused)
+    codes = Counter(error.code for _, error in refused)
     for code, count in codes.most_common():
-        named = some([str(sample.path) for sample, found in refused if found == code])
+        paths, errors = zip(*[(s.path, e) for s, e in refused if e.code == code], strict=True)
+        named = "" if count == 1 else f"{some(paths)}. The first: "
         sentences.append(
             f"{count:,} of {len(numbers):,} images {'is' if count == 1 else 'are'} refused as "
-            f"{code}, {instead or 'and the next one is shown instead'}: {named}"
+            f"{code}, {instead or 'and the next one is shown instead'}: {named}{errors[0]}"
         )
     stops = len(refused) > max(1, int(REFUSED_SHARE * len(numbers)))
     if stops and instead is None:
         sentences.append(
             f"{len(refused) / len(numbers):.0%} of the images are refused: training stops at "
-            f"{REFUSED_SHARE:.0%}"
+            f"{REFUSED_SHARE:.0%}; repair them, or take them out of the data set"
         )
     return len(numbers), len(refused), sentences, stops
 
