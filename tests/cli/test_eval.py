@@ -1,5 +1,6 @@
 """``ssd-resnet34 eval`` as its users call it."""
 
+import importlib.metadata
 import json
 import os
 import sys
@@ -450,6 +451,8 @@ def test_a_report_is_written_with_its_command(
     assert evaluate("--report", page).code == 0
     text = page.read_text()
     assert f"--report {page}" in text
+    scorer = importlib.metadata.version("pycocotools")
+    assert f'<th scope="row">pycocotools</th><td>{scorer}</td>' in text
     assert "scored on" not in text
     assert "000001.jpg" in text
 

@@ -17,6 +17,7 @@ from ..evaluation.coco import evaluate
 from ..evaluation.comparing import Side
 from ..evaluation.dataset import Dataset
 from ..evaluation.report import Setting
+from ..runtime.engines import version_of
 from ..vision.writers import open_writer
 from . import comparison_report, eval_report
 from .eval_inputs import Given
@@ -72,6 +73,7 @@ def _setting(title: str, facts: Mapping[str, Any], notes: Sequence[str]) -> Sett
     """How the numbers came about: the command, the versions, the machine."""
     machine = platform_facts()
     versions = {"ssd-resnet34": machine["version"], "Python": machine["python"]}
+    versions["pycocotools"] = version_of("pycocotools")  # it makes the numbers
     versions |= {name: version for name, version in machine["packages"].items() if version}
     known = {**facts, **versions, "system": machine["system"], "CPU": machine["cpu"]["model"]}
     return Setting(
