@@ -101,7 +101,7 @@ def test_refused_images_are_named_by_their_code(tmp_path: Path) -> None:
     found = check(data)
     assert found.stops
     assert told(found.problems, "3 of 40 images are refused as unsupported_image", "the next one")
-    assert told(found.problems, "05.png. The first: ", "03.png: not one of JPEG")
+    assert told(found.problems, "05.png. The first: ", "03.png: text is not accepted")
     assert told(found.problems, "12% of the images are refused: training stops at 5%")
 
 
