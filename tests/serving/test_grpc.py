@@ -297,6 +297,14 @@ def test_a_message_that_would_swell_is_refused_unread(name: str, channel: Any) -
     assert code_of(error.value) == ("INVALID_ARGUMENT", "bad_request")
 
 
+def test_refused_messages_are_let_go(channel: Any) -> None:
+    """Memory is looked at after each test."""
+    for _ in range(15):
+        with pytest.raises(grpc.RpcError) as error:
+            call(channel, "ModelInfer", model_name="ssd-resnet34", **image(bytes(20_000_000)))
+        assert code_of(error.value) == ("INVALID_ARGUMENT", "unsupported_image")
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_modest_or_not(data: bytes) -> None:
     if is_modest(data, "ModelInferRequest"):

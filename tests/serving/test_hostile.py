@@ -32,6 +32,7 @@ from serving_requests import ENCODED, FORM, FORMS, NOT_THE_PROTOCOL
 from ssd_resnet34 import load
 from ssd_resnet34.detector import Detector
 from ssd_resnet34.errors import ImageError
+from ssd_resnet34.serving.detect_route import CURLS_OWN
 from ssd_resnet34.serving.refusals import CODES
 
 GROWTH = (150_000_000, 400_000_000)
@@ -194,6 +195,13 @@ def test_hostile_json_leaves_the_server_as_it_was(
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"inference-header-content-length": str(len(text))} if blobs else {}
     assert refuse(server, INFER, text + blobs, headers) == 400
+    condition.check()
+
+
+def test_refused_bodies_are_let_go(server: Server, condition: Condition) -> None:
+    for _ in range(15):
+        body = bytes(20_000_000)
+        assert refuse(server, "/detect", body, {"content-type": CURLS_OWN}) == 415
     condition.check()
 
 

@@ -1,5 +1,6 @@
 """The worker by its pipe: orders, overlap, cancelling, and the road of a device."""
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from serving_engine import picture
 from ssd_resnet34 import load
 from ssd_resnet34.detector import Detector
 from ssd_resnet34.serving.options import Selection
-from ssd_resnet34.serving.tasks import Cancel, Detect, Done, NotDone, Order, Started
+from ssd_resnet34.serving.refusals import Refused
+from ssd_resnet34.serving.tasks import Cancel, Detect, Done, NotDone, Order, Parse, Started
 from ssd_resnet34.serving.worker import Stopwatch, Worker
 
 FAR_ENDS: dict[Any, Any] = {}
@@ -81,6 +83,20 @@ def test_seconds_are_those_of_the_stages_and_waiting_is_apart() -> None:
     assert held.seconds["network"] > 0.2
     assert waited.seconds["network"] < held.seconds["network"]
     assert list(held.seconds) == ["decode", "preprocess", "network", "postprocess", "write"]
+
+
+def test_a_refused_order_leaves_nothing_for_the_collector() -> None:
+    with (
+        load(fake_onnx(), engine=FakeEngine(), streams=1) as detector,
+        worker(detector) as (pipe, _),
+    ):
+        gc.disable()
+        try:
+            pipe.send(Order(1, Parse(b"{", None, 9)))
+            assert isinstance(pipe.recv(), NotDone)
+            assert not any(isinstance(one, Refused) for one in gc.get_objects())
+        finally:
+            gc.enable()
 
 
 def test_a_cancelled_order_does_not_reach_the_network() -> None:

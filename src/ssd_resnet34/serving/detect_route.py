@@ -65,11 +65,11 @@ async def _hinting(request: Request) -> AsyncIterator[None]:
     try:
         yield
     except (ImageError, Refused) as error:
-        refused = of_error(error)
+        # No name for the refusal here: it would hold itself, and the body with it.
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == CURLS_OWN and refused.code.name in DAMAGED:
+        if kind == CURLS_OWN and of_error(error).code.name in DAMAGED:
             hint = "sent with curl -d? it leaves out line ends: use --data-binary @FILE"
-            raise Refused(refused.code.name, f"{refused}; {hint}") from None
+            raise Refused(of_error(error).code.name, f"{of_error(error)}; {hint}") from None
         raise
 
 

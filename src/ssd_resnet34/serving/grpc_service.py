@@ -104,19 +104,18 @@ class GrpcService:
         async def handle(messages: Any, context: Any) -> Any:
             began, status = time.perf_counter(), "CANCELLED"
             try:
-                answer = await self._admitted(name, asked, call, context)
-                status = "OK"
-                return answer
-            except SSDResNet34Error as error:
-                refused = of_error(error)
+                try:
+                    answer = await self._admitted(name, asked, call, context)
+                except SSDResNet34Error as error:
+                    refused = _bare(error)
+                except Exception:
+                    _LOG.exception("a defect in %s", name)
+                    refused = Refused("failed", "a defect; the server's log says more")
+                else:
+                    status = "OK"
+                    return answer
                 status = refused.code.grpc
                 await self._abort(context, refused)
-            except Exception:
-                _LOG.exception("a defect in %s", name)
-                status = "INTERNAL"
-                await self._abort(
-                    context, Refused("failed", "a defect; the server's log says more")
-                )
             finally:
                 self._metrics.request(f"grpc {name}", status, time.perf_counter() - began)
 
@@ -249,6 +248,16 @@ class GrpcService:
         if service not in ("", f"{INFERENCE}.GRPCInferenceService"):
             return _UNKNOWN_SERVICE
         return _SERVING if self._pool.ready else _NOT_SERVING
+
+
+def _bare(error: SSDResNet34Error) -> Refused:
+    """The refusal without what led to it.
+
+    gRPC keeps what it raises at an abort, and all that hangs on it, such as the message in hand,
+    until the collector comes by.
+    """
+    refused = of_error(error)
+    return Refused(refused.code.name, str(refused), retry_after=refused.retry_after)
 
 
 def _seen(done: "asyncio.Future[Any]") -> None:

@@ -159,8 +159,7 @@ class Worker:
         except Cancelled:
             report = NotDone(order.number, GIVEN_UP, "nobody waits for it any more")
         except SSDResNet34Error as error:
-            refused = of_error(error)
-            report = NotDone(order.number, refused.code.name, str(refused))
+            report = _not_done(order, error)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -252,6 +251,13 @@ class Worker:
         # Where the server is gone, the next recv ends this process.
         with self._sending, suppress(OSError):
             self._pipe.send(report)
+
+
+def _not_done(order: Order, error: SSDResNet34Error) -> NotDone:
+    # Not in ``_run``: an error that is a name there holds itself, and all that its task had in
+    # hand, until the collector comes by.
+    refused = of_error(error)
+    return NotDone(order.number, refused.code.name, str(refused))
 
 
 def _arrays(found: Detections, wanted: tuple[WantedOutput, ...]) -> tuple[OutputTensor, ...]:
