@@ -11,8 +11,8 @@ SOURCE: Final = Path(ssd_resnet34.__file__).parent
 ROOMS: Final = (
     "errors",
     "contract",
-    "artifact",
     "files",
+    "artifact",
     "npz",
     "pairs",
     "spelling",

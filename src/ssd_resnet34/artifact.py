@@ -7,6 +7,7 @@ An artifact is an ONNX model with input ``image`` and the twelve outputs of the 
 
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from math import prod
 from os import PathLike
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .contract import INPUT_NAME, INPUT_SIZE, SCHEMA, Contract
 from .errors import ArtifactError, UnsafeWeights
+from .files import open_regular
 
 if TYPE_CHECKING:  # onnx costs 60 ms and 25 MB: loaded where it is used
     import onnx
@@ -92,15 +94,11 @@ def bytes_of(source: bytes | str | PathLike[str], name: str = "the model") -> tu
         data = source
         size = len(data)
     else:
-        path = Path(source)
-        name = str(path)
+        name = str(Path(source))
         try:
-            if path.exists() and not path.is_file():  # a pipe or device may never end
-                raise ArtifactError(
-                    f"{name}: cannot be read (not a regular file); give the path of an ONNX file"
-                )
-            size = path.stat().st_size
-            data = b"" if size > MAX_BYTES else path.read_bytes()
+            with open_regular(source) as file:
+                size = os.fstat(file.fileno()).st_size
+                data = b"" if size > MAX_BYTES else file.read()
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = error.strerror if isinstance(error, OSError) else error
             raise ArtifactError(
