@@ -174,6 +174,7 @@ def test_a_damaged_image_is_replaced_and_named_and_many_end_the_run(
     found = json.loads(result.out)
     assert found["refused"] == [{"path": str(first), "code": "corrupt_image"}]
     assert f"refused: {first} [corrupt_image]" in result.err
+    assert "refused and never shown: 1 training image" in found["notes"]
     assert (found["report"], found["numbers"], found["unscored"]) == (None, {}, [])
     second.unlink()
     result = run(*options(cells, tmp_path / "other", *QUICK, "--no-val"))
@@ -311,14 +312,18 @@ def test_what_can_be_refused_without_torch_is_refused_before_it_is_loaded(
     assert "Traceback" not in done.stderr
 
 
-def test_wrong_weights_are_named(run: Run, cells: Path, tmp_path: Path) -> None:
-    result = run(*options(cells, tmp_path / "out", *QUICK, "--no-val", "--init", "imbedded"))
+@pytest.mark.parametrize("more", [(), ("--check",)])
+def test_wrong_weights_are_named_before_the_data_is_read(
+    run: Run, cells: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    cells.write_text("no JSON")
+    result = run(*options(cells, tmp_path / "out", *QUICK, "--init", "imbedded", *more))
     assert result.code == 2
     assert "did you mean 'embedded'" in result.err
 
 
 def test_without_scores_it_says_so(run: Run, cells: Path, tmp_path: Path) -> None:
-    result = run(*options(cells, tmp_path / "out", *QUICK, "--init", "imbedded"))
+    result = run(*options(cells, tmp_path / "out", *QUICK, "--at-once", 3))  # ends before a step
     assert "no --val, so no scores: the last epoch is kept" in result.err
 
 

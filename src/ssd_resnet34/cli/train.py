@@ -195,6 +195,7 @@ def train(
         compile=compiled,
     )
     augmentation = None if plain else Augmentation(mirror=0.0 if no_mirror else 0.5)
+    folder.check_init(init)
     if not check:
         folder.check(out, resume)
     with _extra():
@@ -209,7 +210,6 @@ def train(
             complain(warning, "note")
         if judged is None and not no_val:
             complain("no --val, so no scores: the last epoch is kept", "note")
-    folder.check_init(init)
     with _extra():
         import torch
 

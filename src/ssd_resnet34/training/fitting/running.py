@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import files
+from ...benchmarking.wording import counted
 from ...contract import INPUT_SIZE
 from ...errors import MissingExtra, UsageError
 from ...files import told
@@ -339,7 +340,7 @@ def _notes(
 ) -> Sequence[str]:
     notes = [*data.warnings]
     if refused:
-        notes.append(f"{len(refused)} training images were refused and never shown")
+        notes.append(f"refused and never shown: {counted(len(refused), 'training image')}")
     if recipe.size < INPUT_SIZE:
         notes.append(
             f"trained{' and scored' if scores else ''} at {recipe.size}×{recipe.size}; every "
