@@ -4,6 +4,7 @@ import re
 import tomllib
 
 from manual.blocks import blocks
+from manual.commands import HOW_TO
 
 from conftest import REPOSITORY
 from ssd_resnet34 import errors
@@ -27,15 +28,24 @@ def test_the_readme_has_a_line_for_every_command() -> None:
         for line in block.text.splitlines()
     ]
     for name in COMMANDS:
-        assert any(line.startswith(f"ssd-resnet34 {name} ") for line in lines), name
+        line = f"ssd-resnet34 {name} "
+        assert any(one.startswith(line) for one in lines), f"On the command line: add {line!r}"
+
+
+def test_the_readme_leads_to_the_page_of_every_command() -> None:
+    for name in COMMANDS:
+        link = f"[{name}](docs/{HOW_TO.get(name, name)}.md)"
+        assert link in README, f"Documentation, each command: add {link}"
 
 
 def test_the_readme_names_every_weights_record() -> None:
     _, _, part = README.partition("## Weights")
-    for name in RECORDS:
-        assert f"`{name}`" in part or f"`{name.removeprefix('onnx-zoo-ssd')}`" in part
-        scores = {f"{score.map}" for score in RECORDS[name].scores[:1]}
-        assert all(score in part for score in scores), name
+    part, _, _ = part.partition("\n## ")
+    for name, record in RECORDS.items():
+        names = {f"`{name}`", f"`{name.removeprefix('onnx-zoo-ssd')}`"}
+        assert any(one in part for one in names), f"Weights: add a row for `{name}`"
+        for score in record.scores[:1]:
+            assert f"{score.map}" in part, f"Weights: add the {score.map} of `{name}`"
 
 
 def test_the_readme_names_every_code_of_an_image_by_itself() -> None:

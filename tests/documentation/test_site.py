@@ -86,7 +86,8 @@ def test_every_benchmark_is_on_its_page() -> None:
     page = (DOCS / "benchmarks.md").read_text("utf-8")
     for script in sorted((REPOSITORY / "benchmarks").glob("*.py")):
         if 'if __name__ == "__main__":' in script.read_text("utf-8"):
-            assert f"python -m benchmarks.{script.stem}" in page, script.name
+            row = f"python -m benchmarks.{script.stem}"
+            assert row in page, f"add `{row}` to the table of docs/benchmarks.md"
 
 
 def test_every_figure_has_a_line_that_says_what_is_to_be_seen() -> None:
@@ -137,7 +138,7 @@ def test_tables_figures_and_lists_are_those_of_the_code() -> None:
         for path, data in wanted().items()
         if not path.is_file() or path.read_bytes() != data
     ]
-    assert not stale, "run python -m manual"
+    assert not stale, "run .venv/bin/python -m manual, or make docs"
 
 
 def test_a_page_gets_the_table_that_it_asks_for() -> None:
