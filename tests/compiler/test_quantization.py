@@ -172,15 +172,36 @@ def test_a_system_without_a_place_for_temporary_files_is_told(
         quantize(source, ranges)
 
 
-def test_the_programs_own_logging_is_left_as_it_was(source: bytes, ranges: Ranges) -> None:
+def test_the_programs_own_logging_is_left_as_it_was(
+    source: bytes,
+    ranges: Ranges,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     root = logging.getLogger()
-    before = root.level
-    root.setLevel(logging.INFO)
-    try:
-        quantize(source, ranges)
-        assert root.level == logging.INFO
-    finally:
-        root.setLevel(before)
+    monkeypatch.setattr(root, "handlers", [])  # a program that has not set its logging up
+    quantize(source, ranges)
+    assert (root.handlers, root.filters) == ([], [])
+    root.addHandler(caplog.handler)
+    monkeypatch.setattr(root, "level", logging.INFO)
+    quantize(source, ranges)
+    assert (root.level, root.handlers, root.filters) == (logging.INFO, [caplog.handler], [])
+    assert caplog.records == []
+    assert capfd.readouterr().err == ""
+
+
+def test_two_threads_leave_the_logging_as_it_was() -> None:
+    root = logging.getLogger()
+    before = list(root.handlers)
+    first, second = quantization._quiet(), quantization._quiet()
+    first.__enter__()
+    second.__enter__()  # as another thread does
+    assert root.filter(logging.makeLogRecord({"pathname": "app.py"}))
+    first.__exit__(None, None, None)
+    assert not root.filter(logging.makeLogRecord({"pathname": "onnxruntime/quantization/a.py"}))
+    second.__exit__(None, None, None)
+    assert (root.handlers, root.filters) == (before, [])
 
 
 # ---------------------------------------------------------------- blocks that are identities

@@ -142,21 +142,21 @@ def _rounded(
 ) -> "onnx.ModelProto":
     """The model of :func:`_in_a_file` with QDQ pairs in front of its layers: ``only`` these, or all
     but ``exclude``."""
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
-    from onnxruntime.quantization.calibrate import TensorData, TensorsData, save_tensors_data
-    from onnxruntime.quantization.quantize import quantize_static
-
     ranges = dict(ranges) | {INPUT_NAME: _image_range(contract)}
-    table = TensorsData(
-        CalibrationMethod.MinMax,
-        {
-            name: TensorData(lowest=np.float32(low), highest=np.float32(high))
-            for name, (low, high) in ranges.items()
-        },
-    )
     cache, written = given.with_name("ranges.json"), given.with_name("int8.onnx")
-    save_tensors_data(table, cache)
     with _quiet():
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
+        from onnxruntime.quantization.calibrate import TensorData, TensorsData, save_tensors_data
+        from onnxruntime.quantization.quantize import quantize_static
+
+        table = TensorsData(
+            CalibrationMethod.MinMax,
+            {
+                name: TensorData(lowest=np.float32(low), highest=np.float32(high))
+                for name, (low, high) in ranges.items()
+            },
+        )
+        save_tensors_data(table, cache)
         quantize_static(
             given,
             written,
@@ -296,10 +296,20 @@ def digest(ranges: Ranges) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantizer advises on the root logger to pre-process models: ours are folded already."""
-    logger, level = logging.getLogger(), logging.getLogger().level
-    logger.setLevel(logging.ERROR)
+    """Without the quantizer's advice on the root logger to pre-process models: ours are folded.
+
+    Such a call also gives a handler to a program that has not set its logging up yet, and the
+    ``basicConfig`` of that program then does nothing. Threads may overlap here.
+    """
+
+    def by_others(record: logging.LogRecord) -> bool:
+        return "onnxruntime" not in Path(record.pathname).parts
+
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addFilter(by_others)
+    root.addHandler(handler)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        root.removeHandler(handler)
+        root.removeFilter(by_others)
