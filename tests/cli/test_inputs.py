@@ -60,6 +60,21 @@ def test_a_closed_stdin_is_a_refused_input(monkeypatch: pytest.MonkeyPatch) -> N
         read(STDIN, Limits())
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_results_never_replace_another_input(
+    run: Run, picture: Picture, tmp_path: Path, linked: bool
+) -> None:
+    one, other = picture("in/a.jpg"), picture("out/a.jpg", shade=200)
+    before = other.read_bytes()
+    if linked:
+        (tmp_path / "link").symlink_to(other.parent)
+    folder = tmp_path / "link" if linked else other.parent
+    result = run("detect", one, other, "--save", folder)
+    assert result.code == 2
+    assert f"would replace {folder / 'a.jpg'}" in result.err
+    assert other.read_bytes() == before
+
+
 def test_results_never_replace_the_picture_itself(
     run: Run, picture: Picture, tmp_path: Path
 ) -> None:

@@ -75,6 +75,18 @@ def test_drawn_videos_of_one_name_are_numbered(run: Run, tmp_path: Path) -> None
             assert len(list(video)) == count
 
 
+def test_a_drawn_video_never_replaces_another_input(run: Run, tmp_path: Path) -> None:
+    clips = [tmp_path / folder / "clip.mp4" for folder in ("a", "b")]
+    for count, path in enumerate(clips, 1):
+        path.parent.mkdir()
+        video_files.constant(path, count)
+    before = clips[1].read_bytes()
+    result = run("detect", *clips, "--save", clips[1].parent)
+    assert result.code == 2
+    assert f"would replace {clips[1]}" in result.err
+    assert clips[1].read_bytes() == before
+
+
 def test_the_latest_frames_of_a_file_are_taken_at_its_own_pace(run: Run, clip: Path) -> None:
     result = run("detect", clip, "--frames", "latest", "--json")
     frames = [json.loads(line)["frame"] for line in result.out.splitlines()]

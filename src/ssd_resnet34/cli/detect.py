@@ -17,7 +17,7 @@ from ..vision.detections import Detections
 from ..vision.images import Image, Limits
 from ..vision.writers import IMAGE_EXTENSIONS, open_writer
 from . import videos
-from .drawn import Drawings, target_of
+from .drawn import Drawings, Places, target_of
 from .inputs import SOME_REFUSED, expand, read, tell
 from .options import (
     ByNms,
@@ -101,11 +101,11 @@ def detect(
     watching = videos.chosen(images, form, frames, every, reconnect)
     limits = Limits()
     wanted = labels(classes)
-    target = None
-    if save_to is not None and watching is not None:
-        target = target_of(save_to, watching.sources, tuple(CODECS))
-    elif save_to is not None:
-        target = target_of(save_to, images, IMAGE_EXTENSIONS)
+    places = None
+    if save_to is not None:
+        inputs = images if watching is None else watching.sources
+        forms = IMAGE_EXTENSIONS if watching is None else tuple(CODECS)
+        places = Places(target_of(save_to, inputs, forms), inputs)
     refused = 0
     with ExitStack() as stack:
         detector = stack.enter_context(
@@ -127,7 +127,7 @@ def detect(
         if verbose:
             complain(f"{detector.model.name}, {detector.session.setting}", "model")
         if watching is not None:
-            refused = videos.run(detector, watching, as_json, target, score_threshold, quiet)
+            refused = videos.run(detector, watching, as_json, places, score_threshold, quiet)
             raise typer.Exit(SOME_REFUSED if refused else 0)
         writer = None
         if form is not None:
@@ -135,8 +135,10 @@ def detect(
             writer = stack.enter_context(
                 open_writer(sys.stdout.buffer, form, categories=categories)
             )
-        drawings = Drawings(target, score_threshold, quiet=quiet) if target is not None else None
-        left_out = target.path if target is not None and not target.is_file else None
+        drawings = left_out = None
+        if places is not None:
+            drawings = Drawings(places, score_threshold, quiet=quiet)
+            left_out = None if places.target.is_file else places.target.path
         ticker = stack.enter_context(progress("detect", None, quiet=quiet))
         for item in _results(detector, expand(images, left_out), limits, verbose):
             ticker.advance()

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -69,10 +69,15 @@ def refuse_to_replace(target: Path, source: str, named: Path) -> None:
 
 
 class Places:
-    """A place for each drawing: the file of ``target``, or a name of its own in its folder."""
+    """A place for each drawing: the file of ``target``, or a name of its own in its folder.
 
-    def __init__(self, target: Target) -> None:
+    ``inputs``: files that are named, and may lie there; of folders and patterns, what lies there is
+    passed over.
+    """
+
+    def __init__(self, target: Target, inputs: Iterable[str]) -> None:
         self.target = target
+        self._inputs = {os.path.realpath(one) for one in inputs}
         # Names, not images: 10,000 of them are about a megabyte. Lower case, since some disks
         # take A.jpg and a.jpg for one file.
         self._used: dict[str, int] = {}
@@ -81,7 +86,7 @@ class Places:
         """For the drawing of ``source``: its name, numbered where folders share one.
 
         Raises:
-            UsageError: it would replace the source.
+            UsageError: it would replace the source, or another input.
         """
         if self.target.is_file:
             return self.target.path
@@ -91,24 +96,25 @@ class Places:
             name = f"{stem}-{self._used[first.lower()]}{extension}"
         self._used[name.lower()] = 1
         path = self.target.path / name
-        refuse_to_replace(path, source, self.target.path)
+        other = path if os.path.realpath(path) in self._inputs else source
+        refuse_to_replace(path, str(other), self.target.path)
         return path
 
 
 class Drawings:
     """Writes drawn pictures, and says where they are unless ``quiet``."""
 
-    def __init__(self, target: Target, threshold: float, *, quiet: bool) -> None:
-        self._target, self._threshold, self._quiet = target, threshold, quiet
-        self._places = Places(target)
+    def __init__(self, places: Places, threshold: float, *, quiet: bool) -> None:
+        self._target, self._threshold, self._quiet = places.target, threshold, quiet
+        self._places = places
         self._written = 0
-        self._last = target.path
+        self._last = self._target.path
 
     def save(self, found: Detections, image: Image) -> None:
         """Draw ``found`` on its image, under the image's own name where a folder was named.
 
         Raises:
-            UsageError: it would replace the image, or cannot be written.
+            UsageError: it would replace an input, or cannot be written.
             OutputError: a full disk.
         """
         stem, extension = os.path.splitext(os.path.basename(found.image))

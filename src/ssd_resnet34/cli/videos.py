@@ -20,7 +20,7 @@ from ..video.capture import RECONNECT, Frame, Video, is_video, shown
 from ..video.latest import Latest
 from ..video.writing import CODECS, VideoFile
 from ..vision.detections import Detections
-from .drawn import Places, Target
+from .drawn import Places
 from .inputs import tell
 from .terminal import complain, progress, show_objects
 
@@ -83,13 +83,12 @@ def run(
     detector: Detector,
     watching: Watching,
     as_json: bool,
-    target: Target | None,
+    places: Places | None,
     threshold: float,
     quiet: bool,
 ) -> int:
     """Detect in one video after the other; how many were refused."""
     refused = 0
-    places = None if target is None else Places(target)
     for source in watching.sources:
         try:
             _one(detector, source, watching, as_json, places, threshold, quiet)
