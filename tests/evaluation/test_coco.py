@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +194,17 @@ def test_nothing_is_printed(tmp_path: Path) -> None:
     with contextlib.redirect_stdout(said):
         score(read(written(tmp_path, document())), [result()])
     assert said.getvalue() == ""
+
+
+def test_threads_that_score_print_nothing_and_leave_stdout_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, stdout = read(written(tmp_path, document())), sys.stdout
+    try:
+        for _ in range(10):  # that they meet is chance
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(lambda _: score(dataset, []), range(8)))
+            assert sys.stdout is stdout
+    finally:
+        sys.stdout = stdout
+    assert capsys.readouterr().out == ""

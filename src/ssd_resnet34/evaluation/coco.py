@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,6 +41,9 @@ SIZES: Final = ("small", "medium", "large")
 
 UNDEFINED: Final = -1.0
 """In the place of a number that has no truth to be measured by; pycocotools' own."""
+
+_SILENCE: Final = threading.Lock()
+"""pycocotools prints; stdout is of the process, and threads that overlap would lose it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,7 +279,7 @@ def evaluate(
         }
         for number, one in enumerate(results, 1)
     ]
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _SILENCE, contextlib.redirect_stdout(io.StringIO()):
         evaluation = Honouring(
             _indexed(COCO(), dataset, truths), _indexed(COCO(), dataset, found), "bbox"
         )
