@@ -158,7 +158,14 @@ def test_a_lower_precision_that_loses_the_objects_is_code_1_and_named(
     assert "two bf16 agrees on 0.0 % of the detections; expected ≥ 90 %" in result.err
 
 
-@pytest.mark.parametrize(("change", "message"), [(broken, "nan"), (crash, "lost its way")])
+def defect(heads: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    raise IndexError("who would have thought")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(broken, "nan"), (crash, "lost its way"), (defect, "indexerror: who would")],
+)
 def test_an_engine_that_fails_is_named_and_the_others_are_done(
     run: Run,
     picture: Picture,
@@ -174,6 +181,22 @@ def test_an_engine_that_fails_is_named_and_the_others_are_done(
     runs = by_run(result.out)
     assert message in runs["two", "fp32"]["fault"].lower()
     assert runs["three", "fp32"]["matched"] == 6
+
+
+def test_an_engine_that_cannot_be_started_is_named_and_the_others_are_done(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
+) -> None:
+    class Two(engine("two")):  # type: ignore[misc]  # a class made by a function
+        def compile(self, model: bytes, request: CompileRequest) -> FakeRunner:
+            raise OSError("libtwo.so: driver too old")
+
+    engines(engine("one"), Two, engine("three"))
+    result = run("check", picture(), "-w", weights, "--json")
+    assert result.code == 1
+    assert "two fp32: OSError: libtwo.so: driver too old" in result.err
+    runs = by_run(result.out)
+    assert "libtwo.so" in runs["two", "fp32"]["fault"]
+    assert runs["three", "fp32"]["matched"] == 3
 
 
 def test_a_refused_image_is_code_3_and_the_rest_is_compared(

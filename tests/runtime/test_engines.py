@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,26 @@ def test_a_broken_entry_point_says_whose_it_is(monkeypatch: pytest.MonkeyPatch) 
     names = {info.name: info.unavailable for info in engines.describe()}
     assert "no_such_module" in names["mine"]
     assert "no engine" in names["odd"]
+
+
+class WithoutDriver(FakeEngine):
+    def precisions(self, device: str) -> Mapping[str, str]:
+        raise OSError("libmine.so: driver too old")
+
+
+class WithoutLicence(FakeEngine):
+    def __init__(self) -> None:
+        raise RuntimeError("no licence")
+
+
+def test_an_engine_of_others_that_fails_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry_points(
+        monkeypatch, driver=f"{__name__}:WithoutDriver", licence=f"{__name__}:WithoutLicence"
+    )
+    found = {info.name: info for info in engines.describe()}
+    assert list(found) == [*engines.BUILT_IN, "driver", "licence"]
+    assert found["driver"].unavailable.startswith("OSError: libmine.so: driver too old; report")
+    assert found["licence"].unavailable.startswith("RuntimeError: no licence; report")
 
 
 def test_an_object_a_class_and_a_function_may_be_the_engine() -> None:

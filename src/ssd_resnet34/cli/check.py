@@ -129,6 +129,10 @@ class _Run:
             if needed:
                 raise
             self.unavailable = str(error)
+        except Exception as error:  # of an engine of another distribution
+            if needed:
+                raise
+            self.fault = f"{type(error).__name__}: {error}"
 
     def to_dict(self) -> dict[str, Any]:
         pair = {"engine": self.engine, "precision": self.precision}
@@ -213,10 +217,11 @@ def _run_all(runs: list[_Run], image: Image, score_threshold: float) -> None:
         try:
             outputs = run.session.run(inputs)
             (found,) = run.model.postprocess(outputs, score_threshold=score_threshold)
-        except SSDResNet34Error as error:  # NaN, a failing engine: that is what we look for
+        except Exception as error:  # NaN, a failing engine, of any kind: that is what we look for
             if reference is None:
                 raise
-            run.fault = str(error)
+            ours = isinstance(error, SSDResNet34Error)
+            run.fault = str(error) if ours else f"{type(error).__name__}: {error}"
             continue
         if reference is None:
             reference = outputs, found

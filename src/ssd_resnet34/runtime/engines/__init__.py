@@ -88,7 +88,11 @@ class WholeRoad(Runner, Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """A way to run artifacts."""
+    """A way to run artifacts.
+
+    It may also have ``version``, text, which ``info`` shows and which a measurement of ``bench
+    --tune`` holds for; and ``whole_road(device)``, see :func:`has_whole_road`.
+    """
 
     @property
     def name(self) -> str:
@@ -223,7 +227,8 @@ class EngineInfo:
 def describe(device: str = "cpu") -> list[EngineInfo]:
     """Every known engine with its version, and what it can do on ``device`` or why not.
 
-    Imports the engines' packages (a second or two with PyTorch).
+    Imports the engines' packages (a second or two with PyTorch). An engine of another distribution
+    that fails is one more that is not available.
     """
     found = []
     for name in names():
@@ -234,4 +239,9 @@ def describe(device: str = "cpu") -> list[EngineInfo]:
             found.append(EngineInfo(name, version, "", dict(engine.precisions(device))))
         except (EngineUnavailable, UsageError) as error:
             found.append(EngineInfo(name, version, str(error), {}))
+        except Exception as error:
+            if name in BUILT_IN:
+                raise
+            failure = f"{type(error).__name__}: {error}; report it to its authors"
+            found.append(EngineInfo(name, version, failure, {}))
     return found
