@@ -21,7 +21,8 @@ from command import Result, Run
 from fake_network import DETECTIONS
 from small_dataset import document, written
 from small_network import CONTRACT, small_onnx
-from ssd_resnet34.mlperf import loadgen
+from ssd_resnet34.mlperf import loadgen, plot
+from ssd_resnet34.runtime import cpu
 
 pytest.importorskip("mlperf_loadgen", reason="the mlperf extra is not installed")
 
@@ -104,6 +105,16 @@ def test_a_quick_run_is_valid_to_loadgen_and_no_submission(
     assert found["result"]["metric"]["value"] > 0
     assert found["quick"] is True
     assert len(found["not_a_submission"]) >= 3
+
+
+def test_the_picture_names_weights_precision_and_machine(
+    mlperf: Mlperf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(plot, "save", lambda *given: notes.extend(given[-1]))
+    assert mlperf("--scenario", "offline", "--quick", "-o", tmp_path / "out").code == 0
+    assert notes[0] == "Blue: fake.onnx, fp32 in fake."
+    assert notes[1].endswith(f": {cpu.model_name()}.")
 
 
 def test_json_is_run_json_and_the_settings_are_told_before(mlperf: Mlperf, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from ssd_resnet34.mlperf.rounds import ROUNDS
 
 
 def facts(device: str = "cpu", threads: int = 4, streams: int = 1) -> Facts:
-    return Facts("mlcommons", "0" * 64, "openvino", "int8", device, threads, streams, 1, "", None)
+    return Facts(
+        "mlcommons", "0" * 64, "openvino", "int8", device, threads, streams, 1, "", None, "a CPU"
+    )
 
 
 def test_throughput_is_compared_per_core_with_cpus_alone() -> None:

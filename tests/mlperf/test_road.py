@@ -14,6 +14,7 @@ from small_network import small_onnx
 from ssd_resnet34.errors import CorruptImage
 from ssd_resnet34.mlperf.road import Road, rows
 from ssd_resnet34.mlperf.worker import facts, measure
+from ssd_resnet34.runtime import cpu
 from ssd_resnet34.vision.detections import Detections
 from ssd_resnet34.vision.images import Image
 from ssd_resnet34.vision.preprocess import ModelInput
@@ -115,3 +116,16 @@ def test_the_system_is_measured_and_described() -> None:
     assert (known.threads, known.streams, known.batch) == (1, 1, 1)
     assert len(known.sha256) == 64
     assert known.trained_size is None  # the file does not say
+    assert known.hardware == cpu.model_name()
+
+
+def test_a_result_on_a_card_names_it() -> None:
+    pytest.importorskip("torch", reason="the torch extra is not installed")
+    from small_torch import RoadEngine
+
+    class Card(RoadEngine):
+        def device_name(self, device: str) -> str:
+            return "a card"
+
+    with ssd_resnet34.load(small_onnx(), engine=Card(), device="cuda") as detector:
+        assert facts(detector).hardware == "a card"

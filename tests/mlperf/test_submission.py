@@ -16,7 +16,7 @@ BY_THE_RULES = (
     Setting("performance_sample_count_override", 64, ""),
 )
 
-FACTS = Facts("mlcommons", "0" * 64, "openvino", "int8", "cpu", 2, 1, 1, "", None)
+FACTS = Facts("mlcommons", "0" * 64, "openvino", "int8", "cpu", 2, 1, 1, "", None, "a CPU")
 
 READY = Ready(FACTS, COCO, BY_THE_RULES, Measured(0.5, 2), 1024, 600)
 

@@ -160,7 +160,10 @@ def save_plot(report: Report, path: Path) -> None:
     if report.job.scenario != "SingleStream":
         each /= count
         what = f"{result.metric.unit} per core or per accelerator"
-    notes = [f"Blue: {facts.weights}, {facts.precision} in {facts.engine}, {report.unit}."]
+    notes = [
+        f"Blue: {facts.weights}, {facts.precision} in {facts.engine}.",
+        f"It ran on {report.unit}: {facts.hardware}.",
+    ]
     if report.objections:
         notes.append("Blue is not a submission; see run.json.")
     notes += report.notes
@@ -208,7 +211,8 @@ def show(report: Report, folder: Path) -> None:
         f"{counted(facts.threads, 'thread')}, {counted(facts.streams, 'stream')}, "
         f"batch {facts.batch}; {report.unit}"
     )
-    say(f"{machine['cpu']['model']}, {machine['system']}, ssd-resnet34 {machine['version']}")
+    names = dict.fromkeys((facts.hardware, machine["cpu"]["model"]))  # a GPU, and its host
+    say(f"{', '.join(names)}, {machine['system']}, ssd-resnet34 {machine['version']}")
     for line in setting_lines(report.finished.ready.settings, job):
         say(line, "  ")
     if report.result is not None:

@@ -42,8 +42,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Facts:
-    """The system under test, in the session's own words; ``trained_size`` is that of the weights,
-    pixels, None where they do not say."""
+    """The system under test, in the session's own words.
+
+    ``trained_size`` is that of the weights, pixels, None where they do not say; ``hardware`` the
+    name of the processor or accelerator.
+    """
 
     weights: str
     sha256: str
@@ -55,6 +58,7 @@ class Facts:
     batch: int
     summary: str
     trained_size: int | None
+    hardware: str
 
 
 @dataclass(frozen=True)

@@ -182,4 +182,5 @@ def facts(detector: Detector) -> Facts:
         batch=session.batch,
         summary=session.summary().splitlines()[-1],
         trained_size=detector.model.trained_size,
+        hardware=session.gpu or cpu.model_name(),
     )

@@ -310,6 +310,11 @@ class Session:
         return self._request.device
 
     @property
+    def gpu(self) -> str:
+        """The GPU's own name; "" on a CPU, and where the engine does not tell."""
+        return str(self._tuning_key["gpu"])
+
+    @property
     def threads(self) -> int:
         """CPU threads of one run."""
         return self._request.threads
