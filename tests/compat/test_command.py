@@ -295,7 +295,8 @@ def test_serve_hands_its_options_to_the_server(run: Run, monkeypatch: pytest.Mon
     def stand_in(settings: Any, on_ready: Any, wrap: Any) -> None:
         assert wrap is _serve.Infer
         seen.append(settings)
-        on_ready("http://host:80", SimpleNamespace(model="m", engine="e", precision="int8"))
+        facts = SimpleNamespace(model="m", engine="e", precision="int8", trained_size=600)
+        on_ready("http://host:80", facts)
 
     monkeypatch.setattr(server, "run", stand_in)
     monkeypatch.setenv("SSD_RESNET34_FURIOSA_WEIGHTS", "mlcommons")
@@ -308,8 +309,9 @@ def test_serve_hands_its_options_to_the_server(run: Run, monkeypatch: pytest.Mon
         None,
     )
     assert seen[0].worker.weights == "mlcommons"
+    assert "note: m was trained at 600×600 and runs at 1200×1200" in found.err
     assert "serving: http://host:80/infer" in found.err
-    monkeypatch.setenv("SSD_RESNET34_TOKEN", "0123456789abcdef")
+    monkeypatch.setenv("SSD_RESNET34_TOKEN", "0123456789abcdef\n")  # as a mounted secret ends
     found = run(
         "serve", "SSDResNet34", "--host", "127.0.0.1", "--port", "0", "--devices", "warboy(1)*3",
         "--postprocess", "rust",

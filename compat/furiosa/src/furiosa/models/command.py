@@ -16,6 +16,7 @@ from furiosa import _settings
 from furiosa.models.errors import FuriosaModelException
 from furiosa.models.types import ModelTaskType, Platform
 from ssd_resnet34.cli.terminal import complain, progress
+from ssd_resnet34.cli.weights_notes import note_size
 from ssd_resnet34.errors import MissingExtra, SSDResNet34Error, UsageError
 
 FAILED: Final = 1
@@ -245,12 +246,13 @@ def serve(
     threads = None
     if placed.replicas > 1:
         threads = max(1, cpu.available_threads() // placed.replicas)
+    token = os.environ.get(TOKEN)
     settings = Settings(
         WorkerConfig(_settings.weights(), "auto", placed.device, "auto", threads, Limits()),
         host,
         port,
         placed.replicas,
-        os.environ.get(TOKEN) or None,
+        token.strip() if token else None,  # a mounted secret often ends with a line feed
         open_,
     )
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.INFO)
@@ -259,6 +261,7 @@ def serve(
 
     def announce(address: str, facts: Started) -> None:
         complain(f"{facts.model}, {facts.engine} {facts.precision}", "model")
+        note_size(facts.model, facts.trained_size, quiet=False)
         complain(f"{address}{_serve.PATH} (stop with Ctrl-C)", "serving")
 
     run(settings, announce, wrap=_serve.Infer)
