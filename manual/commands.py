@@ -7,7 +7,7 @@ import typer
 
 from ssd_resnet34.cli.main import application
 
-from .tables import table
+from .markdown import table
 
 HOW_TO: Final = {"bench": "speed", "eval": "evaluate", "train": "training"}
 """Pages of commands that are not named like their command."""

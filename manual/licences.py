@@ -5,7 +5,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from .tables import table
+from .markdown import table
 
 CONSTRAINTS: Final = Path(__file__).resolve().parent.parent / "constraints.txt"
 

@@ -1,42 +1,26 @@
 """Tables of the documentation, from the code that they describe."""
 
-import asyncio
 import inspect
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
-
-from prometheus_client.parser import text_string_to_metric_families
 
 from ssd_resnet34 import contract, detector, errors
 from ssd_resnet34.batch import rows as batch_rows
 from ssd_resnet34.cli.serve import TOKEN
 from ssd_resnet34.contract import COCO, LEVELS, OFFSETS, SCALES
 from ssd_resnet34.runtime.engines import ENTRY_POINTS
-from ssd_resnet34.serving.limits import ServerLimits
-from ssd_resnet34.serving.line import Budget
-from ssd_resnet34.serving.metrics import Metrics
-from ssd_resnet34.serving.pool import Pool
-from ssd_resnet34.serving.tasks import WorkerConfig
+from ssd_resnet34.serving.limits import MEBI, ServerLimits
 from ssd_resnet34.vision.images import DEFAULT_LIMITS
 from ssd_resnet34.vision.postprocess import rules
 from ssd_resnet34.weights.records import RECORDS, Record
 from ssd_resnet34.weights.store import CACHE_VARIABLE, OFFLINE_VARIABLE
 
 from .house import subjects
-
-MEBI: Final = 1 << 20
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Markdown; a bar in a cell is escaped."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(
-        f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |"
-        for line in lines
-    )
+from .markdown import table
+from .serving import metrics, server_codes, server_limits
 
 
 def levels() -> str:
@@ -125,28 +109,6 @@ def selection() -> str:
             for name, text in meaning.items()
         ),
     )
-
-
-def metrics() -> str:
-    """What ``/metrics`` shows of the server itself."""
-
-    async def text() -> str:
-        config = WorkerConfig("embedded", "auto", "cpu", "auto", None, DEFAULT_LIMITS)
-        shown = Metrics(Pool(config, 1, ServerLimits()), Budget(1))
-        shown.request("detect", 200, 0.1)  # a metric has labels from its first value on
-        shown.refused("overloaded")
-        shown.stages({"network": 0.1})
-        return shown.text().decode()
-
-    found = []
-    for family in text_string_to_metric_families(asyncio.run(text())):
-        if family.name.startswith("process_"):
-            continue
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
-        shown = ", ".join(f"`{label}`" for label in sorted(labels))
-        found.append((f"`{name}`", family.type, shown, family.documentation))
-    return table(("name", "kind", "labels", "meaning"), found)
 
 
 def records() -> str:
@@ -309,5 +271,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "row-codes": row_codes,
     "schema": schema,
     "selection": selection,
+    "server-codes": server_codes,
+    "server-limits": server_limits,
     "variables": variables,
 }
