@@ -6,6 +6,7 @@ from a :class:`Contract`; it travels inside every artifact's metadata.
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -99,6 +100,10 @@ class Contract:
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
+        # Tuples of floats, however they were given: a contract is compared, hashed and written.
+        object.__setattr__(self, "categories", _categories(self.categories))
+        for field in ("mean", "std"):
+            object.__setattr__(self, field, _triple(field, getattr(self, field)))
         if not self.categories:
             raise ContractError("a contract needs at least one category; list them in index order")
         for field in ("category_id", "label"):
@@ -116,11 +121,8 @@ class Contract:
             raise ContractError(
                 f"lineage {self.lineage!r} is unknown; use 'pytorch' or 'tensorflow'"
             )
-        finite = all(map(math.isfinite, (*self.mean, *self.std)))
-        if len(self.mean) != 3 or len(self.std) != 3 or not finite or min(self.std) <= 0:
-            raise ContractError(
-                "mean and std need three finite values each, std above 0 (RGB, 0..1)"
-            )
+        if min(self.std) <= 0:
+            raise ContractError("std needs values above 0 (RGB, of pixels 0..1)")
         if self.resize != "stretch-bilinear":
             raise ContractError(f"resize {self.resize!r} is unknown; use 'stretch-bilinear'")
         _check_schema(self.schema)
@@ -157,12 +159,8 @@ class Contract:
         try:
             data: dict[str, Any] = json.loads(text)
             _check_schema(data.get("schema"))  # first, since another one has other fields
-            categories = tuple(
-                Category(int(c["category_id"]), str(c["label"])) for c in data.pop("categories")
-            )
-            for field in ("mean", "std"):
-                data[field] = tuple(float(v) for v in data[field])
-            return cls(categories=categories, **data)
+            categories = [Category(c["category_id"], c["label"]) for c in data.pop("categories")]
+            return cls(tuple(categories), mean=data.pop("mean"), std=data.pop("std"), **data)
         except ContractError:
             raise
         except (
@@ -170,12 +168,43 @@ class Contract:
             TypeError,
             KeyError,
             AttributeError,
-            OverflowError,  # an infinite id
             RecursionError,  # brackets without end
         ) as error:
             raise ContractError(
                 f"not a contract ({error}); compile the artifact again with ssd-resnet34"
             ) from error
+
+
+def _categories(given: Any) -> tuple[Category, ...]:
+    """A list of categories as a tuple.
+
+    Raises:
+        ContractError: no list, or an entry that is no category.
+    """
+    found = tuple(given) if isinstance(given, Iterable) else (given,)
+    for one in found:
+        named = isinstance(one, Category) and isinstance(one.label, str) and one.label
+        if not (named and type(one.category_id) is int):
+            raise ContractError(
+                f"categories: {one!r:.60} is none; give Category(category_id, label), a whole "
+                "number and a name"
+            )
+    return found
+
+
+def _triple(name: str, given: Any) -> tuple[float, float, float]:
+    """Three numbers of R, G, B as floats.
+
+    Raises:
+        ContractError: others, or not finite.
+    """
+    try:
+        red, green, blue = (float(value) for value in given)
+        if math.isfinite(red + green + blue):
+            return red, green, blue
+    except (TypeError, ValueError, OverflowError):  # the last: an int of 400 digits
+        pass
+    raise ContractError(f"{name} needs three finite values (RGB, of pixels 0..1)")
 
 
 def _check_schema(schema: Any) -> None:
