@@ -33,6 +33,13 @@ def test_an_unknown_label_names_near_matches(typed: str, near: str) -> None:
         resolve([typed], COCO)
 
 
+def test_labels_in_capitals_are_near_matches_too() -> None:
+    cells = Contract((Category(1, "RBC"), Category(2, "Platelets")))
+    for typed, near in (("rbc", "'RBC'"), ("platelet", "'Platelets'")):
+        with pytest.raises(UsageError, match=f"did you mean {near}"):
+            resolve(typed, cells)
+
+
 def test_a_strange_label_is_answered_with_the_labels_there_are() -> None:
     with pytest.raises(UsageError, match="80 labels: person, bicycle"):
         resolve("qqqq", COCO)

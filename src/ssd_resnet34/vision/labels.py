@@ -54,9 +54,10 @@ def _index_of_label(label: str, contract: Contract) -> int:
         return contract.labels.index(label) + 1
     from difflib import get_close_matches  # 14 ms, for a mistake alone
 
-    near = get_close_matches(label.strip().lower(), contract.labels, n=3, cutoff=0.6)
+    known = {one.lower(): one for one in contract.labels}  # "rbc" for "RBC"
+    near = get_close_matches(label.strip().lower(), known, n=3, cutoff=0.6)
     if near:
-        mend = "did you mean " + " or ".join(repr(match) for match in near) + "?"
+        mend = "did you mean " + " or ".join(repr(known[match]) for match in near) + "?"
     else:
         shown = ", ".join(contract.labels[:5])
         more = ", …" if len(contract.labels) > 5 else ""
