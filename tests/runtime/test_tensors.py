@@ -34,6 +34,16 @@ def test_any_other_shape_or_dtype_is_refused_in_words(shape: tuple[int, ...], dt
     assert f"found {array.dtype} {list(shape)}" in message
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused_before_an_engine_makes_something_of_it(value: float) -> None:
+    tensor = np.zeros((2, 3, 1200, 1200), np.float32)
+    tensor[1, 2, 1199, 1199] = value
+    with pytest.raises(InvalidInput, match="NaN or infinity at 1 of 8640000 places"):
+        read_inputs(tensor)
+    tensor[1] = 3e38  # their sum is infinite, they are not
+    assert read_inputs(tensor)[0] is tensor
+
+
 @settings(deadline=None)  # other work on the machine is no failure
 @given(st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.lists))
 def test_anything_else_is_refused_in_words(value: object) -> None:

@@ -175,7 +175,7 @@ class Session:
             carrying the contexts of the input.
 
         Raises:
-            InvalidInput: wrong type, number, shape or dtype.
+            InvalidInput: wrong type, number, shape or dtype; NaN or infinity.
             SessionClosed: the session is closed, or was while this call waited for its turn.
             SessionError: the engine failed.
         """
