@@ -7,8 +7,8 @@ from manual.blocks import blocks
 from manual.commands import HOW_TO
 
 from conftest import REPOSITORY
-from ssd_resnet34 import errors
 from ssd_resnet34.cli.main import COMMANDS
+from ssd_resnet34.vision.images import REFUSALS
 from ssd_resnet34.weights.records import RECORDS
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -49,8 +49,5 @@ def test_the_readme_names_every_weights_record() -> None:
 
 
 def test_the_readme_names_every_code_of_an_image_by_itself() -> None:
-    elsewhere = {"mismatched_size", "changed_file", "store_unavailable"}  # of data sets, of batch
-    kinds = [one for one in vars(errors).values() if isinstance(one, type)]
-    codes = {one.code for one in kinds if issubclass(one, errors.ImageError)} - elsewhere
-    assert codes >= {"empty_input", "corrupt_image"}
-    assert all(f"`{code}`" in README for code in codes - {errors.ImageError.code})
+    for kind in REFUSALS:
+        assert f"`{kind.code}`" in README, f"On the command line: add `{kind.code}`"

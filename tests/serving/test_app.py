@@ -23,6 +23,7 @@ from serving_requests import ENCODED, FORM, FORMS
 from ssd_resnet34 import load
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.detector import Detector
+from ssd_resnet34.errors import ImageError, UnreadableFile
 from ssd_resnet34.serving import front
 from ssd_resnet34.serving.app import make
 from ssd_resnet34.serving.detect_route import accepted as accepted_media
@@ -31,9 +32,9 @@ from ssd_resnet34.serving.line import Budget
 from ssd_resnet34.serving.metrics import Metrics
 from ssd_resnet34.serving.pool import Pool
 from ssd_resnet34.serving.protocol_routes import INLINE_JSON
-from ssd_resnet34.serving.refusals import CODES, Refused
+from ssd_resnet34.serving.refusals import CODES, Refused, of_error
 from ssd_resnet34.serving.tasks import Done
-from ssd_resnet34.vision.images import Limits
+from ssd_resnet34.vision.images import REFUSALS, Limits
 
 Client = httpx.AsyncClient
 TOKEN = "0123456789abcdef"
@@ -223,6 +224,11 @@ def test_options_choose_the_detections(detector: Detector) -> None:
 def test_an_option_that_means_nothing_is_refused(query: str) -> None:
     answer = post(f"/detect?{query}", content=picture())
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("kind", [one for one in REFUSALS if one is not UnreadableFile])
+def test_a_refused_image_is_the_fault_of_its_request(kind: type[ImageError]) -> None:
+    assert of_error(kind("why")).code.name == kind.code, "add it to _TABLE of serving/refusals.py"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from ssd_resnet34.errors import (
     UnsupportedImage,
     UsageError,
 )
-from ssd_resnet34.vision.images import Image, Limits, decode, printable
+from ssd_resnet34.vision.images import REFUSALS, Image, Limits, decode, printable
 
 PICTURE = make.picture()
 ACCEPTED = make.accepted()
@@ -75,6 +75,7 @@ def test_every_refused_kind_has_its_code(name: str, capfd: pytest.CaptureFixture
     with pytest.raises(ImageError) as refusal:
         decode(data)
     assert refusal.value.code == code
+    assert type(refusal.value) in REFUSALS
     assert "\n" not in str(refusal.value)
     assert capfd.readouterr() == ("", "")  # decoders keep quiet: the error is the one line
 

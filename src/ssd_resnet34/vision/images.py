@@ -26,9 +26,11 @@ from numpy.typing import NDArray  # noqa: E402
 from ..errors import (  # noqa: E402
     CorruptImage,
     EmptyInput,
+    ImageError,
     TooManyBytes,
     TooManyPixels,
     UnreadableFile,
+    UnsupportedImage,
     UsageError,
 )
 from ..files import PipeOrDevice, open_regular  # noqa: E402
@@ -78,6 +80,16 @@ EXTENSIONS: Final = frozenset(
     [".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
 )
 """What a folder is searched for; a file that is named is read whatever it is called."""
+
+REFUSALS: Final[tuple[type[ImageError], ...]] = (
+    EmptyInput,
+    UnsupportedImage,
+    CorruptImage,
+    TooManyPixels,
+    TooManyBytes,
+    UnreadableFile,
+)
+"""Everything :func:`decode` refuses a picture as, on every road."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -41,12 +41,6 @@ from .annotations import printable_utf8, voc, yolo
 from .detections import Detections
 from .draw import DRAWN_THRESHOLD
 
-IMAGE_EXTENSIONS: Final = (".png", ".jpg", ".jpeg", ".webp")
-STREAM_EXTENSIONS: Final = (".json", ".jsonl", ".csv", ".coco.json")
-ONE_IMAGE_EXTENSIONS: Final = (".txt", ".xml", *IMAGE_EXTENSIONS)
-EXTENSIONS: Final = (*STREAM_EXTENSIONS, *ONE_IMAGE_EXTENSIONS)
-"""All that :func:`save` knows."""
-
 CSV_COLUMNS: Final = (
     "image", "width", "height", "left", "top", "right", "bottom",
     "score", "index", "category_id", "label",
@@ -101,7 +95,7 @@ def save(
     if extension in IMAGE_EXTENSIONS:
         data = _picture(images[0], source, extension, score_threshold)
     else:
-        data = {".txt": yolo, ".xml": voc}[extension](images[0]).encode()
+        data = _SINGLES[extension](images[0]).encode()
     files.write(path, data)
 
 
@@ -359,10 +353,17 @@ _STREAMS: Final[dict[str, Callable[[IO[bytes]], _Form]]] = {
     ".csv": _Csv,
     ".coco.json": _Coco,
 }
+_SINGLES: Final[dict[str, Callable[[Detections], str]]] = {".txt": yolo, ".xml": voc}
+_PICTURES: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+STREAM_EXTENSIONS: Final = tuple(_STREAMS)
+IMAGE_EXTENSIONS: Final = tuple(_PICTURES)
+EXTENSIONS: Final = (*_STREAMS, *_SINGLES, *_PICTURES)
+"""All that :func:`save` knows."""
 
 
 def _picture(detections: Detections, source: Any, extension: str, score_threshold: float) -> bytes:
-    form = {".png": "PNG", ".webp": "WEBP"}.get(extension, "JPEG")
+    form = _PICTURES[extension]
     buffer = io.BytesIO()
     drawn = detections.draw(source, score_threshold=score_threshold)
     try:

@@ -17,7 +17,7 @@ from ssd_resnet34.errors import MismatchedSize, TrainingError
 from ssd_resnet34.training.data.augmentation import Augmentation
 from ssd_resnet34.training.data.example import DataSet, Example
 from ssd_resnet34.training.data.feeding import Feed
-from ssd_resnet34.training.data.loading import _CODES, Examples, Refused, decoded
+from ssd_resnet34.training.data.loading import Examples, Refused, decoded
 from ssd_resnet34.training.fitting.loading import Micro, Order, Share, micros
 from ssd_resnet34.vision.images import Limits
 
@@ -155,17 +155,6 @@ def test_the_limits_of_images_hold_here_too(ten: DataSet, limits: Limits, code: 
     examples = Examples(ten, 64, limits=limits)
     with pytest.raises(TrainingError, match=code):
         examples.example(0, 0)
-
-
-def test_every_code_that_decoding_gives_is_known() -> None:
-    from ssd_resnet34 import errors
-
-    decoding = {
-        kind.code
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, errors.ImageError)
-    }
-    assert decoding - {"changed_file", "store_unavailable"} == set(_CODES)  # those are batch's
 
 
 def test_a_picture_that_exif_turns_says_so(ten: DataSet) -> None:

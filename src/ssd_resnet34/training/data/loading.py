@@ -13,7 +13,7 @@ import torch
 
 from ...errors import ImageError, MismatchedSize, TrainingError
 from ...evaluation.dataset import some
-from ...vision.images import DEFAULT_LIMITS, Image, Limits, decode, printable
+from ...vision.images import DEFAULT_LIMITS, REFUSALS, Image, Limits, decode, printable
 from .augmentation import Augmentation, augmented, mean_colour, whole
 from .example import DataSet, Example, Sample
 
@@ -23,16 +23,7 @@ STREAM: Final = 1_700_007
 REFUSED_SHARE: Final = 0.05
 """Of the images: when more are refused, something is wrong with the set. One alone never is."""
 
-_CODES: Final = (
-    "refused_image",
-    "empty_input",
-    "unsupported_image",
-    "corrupt_image",
-    "too_many_pixels",
-    "too_many_bytes",
-    "unreadable_file",
-    "mismatched_size",
-)
+_CODES: Final = (*(kind.code for kind in REFUSALS), MismatchedSize.code)
 
 
 @dataclass(frozen=True, slots=True)
