@@ -183,7 +183,7 @@ def test_on_a_terminal_the_bar_names_the_configuration(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with bench_progress.Shown.on_stderr("network", 2, 3, quiet=False) as shown:
+    with bench_progress.Shown("network", 2, 3, quiet=False) as shown:
         shown.begin("a:fp32")
         shown.advance()
         shown.begin("b:int8")

@@ -134,7 +134,7 @@ class Job:
         """The stages of one image after the other, and a stream."""
         session = detector.session
         total = stages.network_runs(self.count, session.streams * session.batch)
-        with self.part("stages"), self._shown("stages", 1, total) as shown:
+        with self.part("stages"), Shown("stages", 1, total, quiet=self.quiet) as shown:
             shown.begin(stages.name(detector))
             self.measured = stages.measure(
                 detector, self.pictures, self.count, on_image=shown.advance
@@ -180,7 +180,7 @@ class Job:
     def rates(self) -> None:
         """The convolution rates of the processor, or of the GPU with PyTorch."""
         steps = self.count * len(PRECISIONS)
-        with self.part("rates"), self._shown("rates", 1, steps) as shown:
+        with self.part("rates"), Shown("rates", 1, steps, quiet=self.quiet) as shown:
             shown.begin("the machine's own convolutions")
             if self.device == "cpu":
                 self.machine_rates = rates.measure(
@@ -199,7 +199,7 @@ class Job:
         with (
             self.part("start"),
             tempfile.TemporaryDirectory(prefix="ssd-resnet34-") as folder,
-            self._shown("start", len(kinds), 2 * count) as shown,
+            Shown("start", len(kinds), 2 * count, quiet=self.quiet) as shown,
         ):
             picture = Path(folder) / "picture"
             picture.write_bytes(self.pictures[0])
@@ -251,7 +251,8 @@ class Job:
         rest: Callable[[], object] = settle,
     ) -> None:
         """Each run is kept as it comes: what follows may fail, or be interrupted."""
-        with self._shown(part, 1 + len(entries), self.count, on_first) as shown:
+        turns = 1 + len(entries)
+        with Shown(part, turns, self.count, quiet=self.quiet, on_first=on_first) as shown:
             for run in runs.measure(
                 ours,
                 entries,
@@ -289,12 +290,3 @@ class Job:
             return rates.work(SSDResNet34(self.weights, "fp32").source)
         except UnsupportedPrecision:
             return None
-
-    def _shown(
-        self,
-        part: str,
-        turns: int,
-        steps: int,
-        on_first: Callable[[float], None] = lambda _: None,
-    ) -> AbstractContextManager[Shown]:
-        return Shown.on_stderr(part, turns, steps, quiet=self.quiet, on_first=on_first)

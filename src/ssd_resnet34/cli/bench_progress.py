@@ -2,18 +2,27 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Self
 
 from .terminal import Ticker, complain, progress
 
 
 class Shown:
-    """One part of the run on stderr: whose turn it is, and how many of its ``steps`` are done."""
+    """One part of the run on stderr: it has so many turns of so many steps. A context manager.
+
+    ``on_first`` gets the seconds to the end of the very first step.
+    """
 
     def __init__(
-        self, part: str, turns: int, steps: int, quiet: bool, on_first: Callable[[float], None]
+        self,
+        part: str,
+        turns: int,
+        steps: int,
+        *,
+        quiet: bool,
+        on_first: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._part, self._turns, self._steps, self._quiet = part, turns, steps, quiet
         self._on_first: Callable[[float], None] | None = on_first
@@ -22,24 +31,11 @@ class Shown:
         self._turn = 0
         self._began = time.monotonic()
 
-    @classmethod
-    @contextmanager
-    def on_stderr(
-        cls,
-        part: str,
-        turns: int,
-        steps: int,
-        *,
-        quiet: bool,
-        on_first: Callable[[float], None] = lambda _: None,
-    ) -> Iterator[Self]:
-        """Progress of a part that has so many turns of so many steps.
+    def __enter__(self) -> Self:
+        return self
 
-        ``on_first`` gets the seconds to the end of the very first step.
-        """
-        shown = cls(part, turns, steps, quiet, on_first)
-        with shown._stack:
-            yield shown
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def begin(self, name: str) -> None:
         """The turn of ``name`` begins."""

@@ -35,8 +35,6 @@ ssd-resnet34 export -o npu.onnx --split-heads --static --batch 8 --uint8-input
 ssd-resnet34 export -o old.onnx -w mlcommons --precision fp32 --opset 13
 """
 
-_DEFAULTS: Final = Selection()
-
 
 class Precision(StrEnum):
     """What the file holds."""

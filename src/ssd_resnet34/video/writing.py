@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OutputError, UsageError
-from ..files import check_target
+from ..files import check_target, told
 
 CODECS: Final = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
 """Extension -> codec that OpenCV's wheels can write."""
@@ -87,12 +87,8 @@ class VideoFile:
             self._put(self._last)
             self._writer.release()
             self._check_whole()
-            self._temporary.replace(self._target)
-        except OSError as error:
-            raise OutputError(
-                f"{self.path}: cannot be written ({error.strerror or error}); free space or choose "
-                "another place"
-            ) from error
+            with told(str(self.path)):
+                self._temporary.replace(self._target)
         finally:
             self._temporary.unlink(missing_ok=True)
 
