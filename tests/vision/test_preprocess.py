@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, assert_type
 
 import cv2
 import numpy as np
@@ -82,6 +82,8 @@ def test_the_input_unpacks_as_tensor_and_contexts(tmp_path: Path) -> None:
     given = preprocess(path)
     assert isinstance(given, ModelInput)
     tensor, contexts = given
+    assert_type(tensor, NDArray[np.float32])
+    assert_type(contexts, tuple[ImageContext, ...])
     assert isinstance(tensor, np.ndarray)
     assert tensor.shape == (1, 3, 1200, 1200)
     assert tensor.dtype == np.float32

@@ -12,7 +12,7 @@ straight into the tensor.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -38,8 +38,7 @@ class ImageContext:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ModelInput:
+class ModelInput(NamedTuple):
     """A network input; unpacks as ``tensor, contexts``.
 
     ``tensor`` is float32 (N, 3, 1200, 1200), C-contiguous, RGB, normalised; ``contexts`` has one
@@ -48,11 +47,6 @@ class ModelInput:
 
     tensor: NDArray[np.float32]
     contexts: tuple[ImageContext, ...]
-
-    # Any: a union would be the type of each unpacked name, and users' checkers refuse that.
-    def __iter__(self) -> Iterator[Any]:
-        yield self.tensor
-        yield self.contexts
 
 
 def preprocess(
