@@ -1,6 +1,7 @@
 """Ranges as a YAML file: every bit survives, and what is no range is refused by name."""
 
 import errno
+import json
 import os
 import struct
 from pathlib import Path
@@ -66,6 +67,15 @@ def test_a_file_written_by_hand_or_by_another_tool_is_read(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not hasattr(yaml, "CSafeLoader"), reason="this yaml has no C parser")
+def test_numbers_are_those_of_yaml_1_2_and_json_too(tmp_path: Path) -> None:
+    text = json.dumps({"conv": [-1e-05, 2.5e16], "1e5": [0, 1e-07]})
+    assert read(written(tmp_path, text)) == {"conv": (-1e-05, 2.5e16), "1e5": (0, 1e-07)}
+    assert read(written(tmp_path, "conv: [-1.0E3, 1e3]")) == {"conv": (-1000, 1000)}
+    for value in ("[0, 1e]", "[0, e5]", "[0, 1e999]", "[0, 1e5 px]"):
+        with pytest.raises(CalibrationError, match="conv: "):
+            read(written(tmp_path, f"conv: {value}"))
+
+
 def test_the_python_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ranges = {"a": (-1e-7, 3.25), "b c": (0.0, 1e10)}
     file = tmp_path / "ranges.yaml"
@@ -86,7 +96,7 @@ NO_RANGES = [
     "[-.inf, 0]",
     "[0, 1.0e+39]",
     f"[0, {10**400}]",
-    "[-1e400, 0]",
+    "[-1.0e+400, 0]",
     "['0', '1']",
     "[0, one]",
     "[0, 1, 2]",

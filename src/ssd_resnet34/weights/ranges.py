@@ -1,5 +1,6 @@
 """Activation ranges as a file: YAML, ``tensor: [min, max]``, as vendors' quantizers have it."""
 
+import re
 import reprlib
 from collections.abc import Mapping
 from numbers import Real
@@ -20,6 +21,9 @@ MAX_BYTES: Final = 4 * 1024**2
 _MEND: Final = (
     "give `tensor: [min, max]` for every tensor, as `ssd-resnet34 compile --save-ranges` writes it"
 )
+
+_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
+"""A number with an exponent (YAML 1.2, section 10.3.2)."""
 
 _BEYOND: Final = 2.0**128 - 2.0**103
 """The least number that float32 rounds to infinity."""
@@ -50,6 +54,10 @@ def read(path: str | PathLike[str]) -> dict[str, Range]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise CalibrationError(f"{file}: no activation ranges ({reason}); {_MEND}") from error
+    if isinstance(entries, dict):
+        for name, value in entries.items():
+            if isinstance(value, list) and len(value) == 2:
+                entries[name] = [_number(end) for end in value]
     return check(entries, str(file))
 
 
@@ -92,6 +100,12 @@ def _loader(yaml: Any) -> Any:
     """The safe one, without merge keys (``<<``): they can grow a small file beyond all memory."""
     base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times faster
     return type("Loader", (base,), {"flatten_mapping": lambda *_: None})
+
+
+def _number(end: Any) -> Any:
+    """An end of a range: 1e-05 is text to YAML 1.1, which the package reads, and a number to YAML
+    1.2 and JSON, which others write."""
+    return float(end) if isinstance(end, str) and _FLOAT.fullmatch(end) else end
 
 
 def _range(value: Any, where: str) -> Range:
