@@ -1,5 +1,7 @@
 """Workers that crash, hang, swell or fail: one input is lost at most, and it is told."""
 
+import socket
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import poison_engine
 from small_batch import HASTY, write
 from ssd_resnet34.batch.pool import Care, Pool
 from ssd_resnet34.batch.rows import Row
+from ssd_resnet34.batch.sorting import Input
 from ssd_resnet34.batch.sources import measure
 from ssd_resnet34.batch.worker import Job, Task
 from ssd_resnet34.errors import UnknownWeights, UsageError, WorkerFailed
@@ -53,6 +56,19 @@ def test_a_picture_that_hangs_is_ended_and_told(tmp_path: Path, artifact: Path) 
         rows = run(pool, todo)
     assert {id: row.error for id, row in rows.items() if row.error} == {2: "timed_out"}
     assert "not done in 2 s" in (rows[2].message or "")
+
+
+def test_an_input_that_hangs_beside_others_that_go_on_is_ended_too(
+    tmp_path: Path, artifact: Path
+) -> None:
+    (picture,) = tasks(tmp_path, [10])
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hanging = Input(f"ftp://127.0.0.1:{silent.getsockname()[1]}/x.png")
+        todo = [Task(1, hanging), *(picture._replace(id=id) for id in range(2, 122))]
+        with Pool(Job(str(artifact), "slow", patience=HASTY), Care(timeout=1.0)) as pool:
+            seen = [(done.row.id, done.row.error) for done in pool.run(todo, 1000)]
+    assert (1, "timed_out") in seen[:-1], "not when all others are done"
+    assert Counter(error for _, error in seen) == {"timed_out": 1, None: 120}
 
 
 def test_a_picture_that_swells_is_ended_and_told(tmp_path: Path, artifact: Path) -> None:

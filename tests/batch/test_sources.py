@@ -1,6 +1,7 @@
 """What a source holds, whatever lies in it."""
 
 import os
+import socket
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from ssd_resnet34.batch.manifest import Manifest
 from ssd_resnet34.batch.patience import Patience
 from ssd_resnet34.batch.place import LocalPlace
 from ssd_resnet34.batch.sorting import Input, Sorting
-from ssd_resnet34.batch.sources import LINKED_FOLDERS, Search
+from ssd_resnet34.batch.sources import EMPTY_CELLS, LINKED_FOLDERS, Search
 from ssd_resnet34.errors import (
     ChangedFile,
     ImageError,
@@ -202,6 +203,17 @@ def test_a_list_holds_paths_uris_comments_and_odd_bytes(tmp_path: Path) -> None:
     assert found[2] == Input("s3://bucket/b c.jpg")
 
 
+def test_a_list_that_begins_with_a_byte_order_mark_loses_no_line(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("\ufeffa.jpg\n\ufeffb.jpg\n".encode())
+    found = [one.uri for one in Search(str(tmp_path / "list.txt")).inputs()]
+    assert found == [f"{tmp_path}/a.jpg", f"{tmp_path}/\ufeffb.jpg"]
+
+
+def test_a_local_address_may_name_this_machine() -> None:
+    assert addresses.local_path("file://localhost/a%20b.jpg") == "/a b.jpg"
+    assert addresses.local_path("file:///localhost/a.jpg") == "/localhost/a.jpg"
+
+
 def test_odd_bytes_in_addresses_of_a_store_are_planned_and_refused_alone(
     tmp_path: Path, store: Any
 ) -> None:
@@ -225,7 +237,9 @@ def test_odd_bytes_in_addresses_of_a_store_are_planned_and_refused_alone(
 def test_a_parquet_column_is_a_source(tmp_path: Path) -> None:
     table = pa.table({"path": ["a.jpg", None, "sub/b.jpg", ""], "n": [1, 2, 3, 4]})
     pq.write_table(table, tmp_path / "one.parquet")
-    found = [one.uri for one in Search(str(tmp_path / "one.parquet")).inputs()]
+    search = Search(str(tmp_path / "one.parquet"))
+    found = [one.uri for one in search.inputs()]
+    assert search.notes == {EMPTY_CELLS: 2}, "nothing is passed over in silence"
     assert found == [f"{tmp_path}/a.jpg", f"{tmp_path}/sub/b.jpg"]
     two = pa.table({"path": ["a.jpg"], "other": ["c.jpg"]})
     pq.write_table(two, tmp_path / "two.parquet")
@@ -237,6 +251,14 @@ def test_a_parquet_column_is_a_source(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(UsageError, match="not readable as Parquet"):
         list(Search(str(tmp_path / "bad.parquet")).inputs())
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_a_column_is_text_however_arrow_holds_it(kind: Any, tmp_path: Path) -> None:
+    column = pa.array(["a.jpg", None, "b.jpg", "a.jpg"]).cast(kind)
+    pq.write_table(pa.table({"path": column}), tmp_path / "x.parquet")
+    found = [one.uri for one in Search(str(tmp_path / "x.parquet")).inputs()]
+    assert found == [f"{tmp_path}/{name}" for name in ("a.jpg", "b.jpg", "a.jpg")]
 
 
 def test_a_single_image_and_a_glob_are_sources(tmp_path: Path) -> None:
@@ -266,6 +288,8 @@ def test_a_store_is_searched_like_a_folder(store: Any, tmp_path: Path) -> None:
     assert found == {"memory:///in/a.jpg": len(data), "memory:///in/sub/b c.PNG": len(data)}
     assert len(list(Search("memory://in/**/*.jpg").inputs())) == 1
     assert len(list(Search("memory://in/a.jpg").inputs())) == 1
+    store.pipe_file("/odd[1]/a.jpg", data)
+    assert len(list(Search("memory://odd[1]").inputs())) == 1, "a name, no pattern"
     for one in Search("memory://in").inputs():
         assert reading.read(one, LIMITS, HASTY) == data
     with pytest.raises(UsageError, match="nothing is there"):
@@ -325,6 +349,42 @@ def test_an_unknown_scheme_and_a_missing_package_have_one_line(
     monkeypatch.delitem(import_module("fsspec.registry")._registry, "s3", raising=False)
     with pytest.raises(MissingExtra, match=r"pip install 'ssd-resnet34\[s3\]'"):
         list(Search("s3://bucket/x").inputs())
+
+
+def test_a_store_that_cannot_be_opened_is_told_by_its_address(tmp_path: Path) -> None:
+    inside = f"zip://x.jpg::{tmp_path}/nothing.zip"
+    with pytest.raises(UsageError, match=r"zip://x.jpg.*cannot be opened"):
+        list(Search(inside).inputs())
+    with pytest.raises(UnreadableFile, match=r"zip://x.jpg.*no such object"):
+        reading.read(Input(inside), LIMITS, HASTY)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(StoreUnavailable, match="refused"):
+        reading.read(Input(f"ftp://127.0.0.1:{port}/x.jpg"), LIMITS, HASTY)
+
+
+def test_a_web_server_that_fails_is_not_taken_for_one_without_the_file(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As fsspec's file system of HTTP tells: "not found", and why behind it."""
+    answers: list[Any] = [Answer(404), Answer(503), Answer(429), ConnectionResetError("gone")]
+
+    def failing(self: Any, path: str, **options: Any) -> Any:
+        raise FileNotFoundError(path) from answers.pop()
+
+    monkeypatch.setattr(type(store), "info", failing)
+    monkeypatch.setattr(type(store), "protocol", ("http", "https"))
+    with pytest.raises(UnreadableFile, match="no such object"):
+        reading.read(Input("memory:///a.jpg"), LIMITS, Patience(5, first=0.001))
+    assert not answers, "the others were tried again"
+
+
+class Answer(Exception):
+    """What aiohttp raises for a status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
 
 
 @pytest.mark.parametrize("name", ["list.txt", "table.parquet"])

@@ -33,7 +33,9 @@ def local_uri(path: str) -> str:
 def local_path(uri: str) -> str | None:
     """The path behind an address, None where it is of a store."""
     if uri.startswith(_FILE):
-        return os.fsdecode(unquote_to_bytes(uri[len(_FILE) :]))
+        path = uri[len(_FILE) :]
+        path = path.removeprefix("localhost") if path.startswith("localhost/") else path
+        return os.fsdecode(unquote_to_bytes(path))
     return None if _SCHEME.match(uri) else uri
 
 

@@ -1,8 +1,8 @@
 """Worker processes that may hang, crash or swell: each takes down one input at most.
 
-A worker that makes no progress for the time of one image, holds too much memory, or ends, is
-replaced. What it was doing is tried once more, each input alone in a worker; the one that loses a
-worker again gets an error row.
+A worker that makes no progress for the time of one image, has one for longer than it and its
+neighbours may take together, holds too much memory, or ends, is replaced. What it was doing is
+tried once more, each input alone in a worker; the one that loses a worker again gets an error row.
 """
 
 import multiprocessing
@@ -70,16 +70,18 @@ class _Worker:
         )
         self.process.start()
         theirs.close()  # theirs alone: its end is then the end of the pipe
-        self.flying: dict[int, Task] = {}
+        self.flying: dict[int, tuple[Task, float]] = {}
+        """By id, the longest there first: each task, and when it was sent."""
         self.ready: Ready | None = None
         self.alone = False
         self.since = time.monotonic()
         self.killed_for = ""
 
     def send(self, task: Task) -> None:
+        now = time.monotonic()
         if not self.flying:
-            self.since = time.monotonic()
-        self.flying[task.id] = task
+            self.since = now
+        self.flying[task.id] = task, now
         with suppress(OSError):  # it ended: its pipe says so next
             self.connection.send(task)
 
@@ -102,6 +104,16 @@ class _Worker:
         except (OSError, IndexError):
             return 0
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def is_late(self, now: float, timeout: float) -> bool:
+        """Whether the model, or an image, takes longer than it may."""
+        if self.ready is None:
+            return now - self.since > START
+        if not self.flying:
+            return False
+        # One that hangs by itself, in a store, while its neighbours go on: it may wait for each.
+        _, sent = next(iter(self.flying.values()))
+        return now - self.since > timeout or now - sent > timeout * self.ready.depth
 
     def kill(self, reason: str = "") -> None:
         self.killed_for = self.killed_for or reason
@@ -251,9 +263,7 @@ class Pool:
     def _watch(self) -> None:
         now = time.monotonic()
         for worker in self._workers:
-            limit = START if worker.ready is None else self.care.timeout
-            busy = worker.ready is None or worker.flying
-            if busy and now - worker.since > limit and not worker.connection.poll():
+            if worker.is_late(now, self.care.timeout) and not worker.connection.poll():
                 worker.kill(TIMED_OUT)
         if now - self._measured > _TICK:
             self._measured = now
@@ -275,7 +285,7 @@ class Pool:
             return []
         self.lost += 1
         reason = worker.killed_for or WORKER_CRASHED
-        return [_Loss(task, reason, end) for task in worker.flying.values()]
+        return [_Loss(task, reason, end) for task, _ in worker.flying.values()]
 
     def _given_up(self, loss: "_Loss") -> Done:
         uri = printable(loss.task.input.uri)

@@ -17,6 +17,9 @@ from .patience import PERMANENT, Patience, patiently
 from .sorting import Input
 from .sources import etag_of, measure
 
+_PASSING: Final = (408, 429, 500, 502, 503, 504)
+"""Statuses of HTTP that may be others the next time."""
+
 _ATTEMPTS: Final = 3
 """A single try at a store may take this part of the patience: a read that trickles is given up."""
 
@@ -67,13 +70,10 @@ def _check_unchanged(one: Input, size: int | None, etag: str | None, shown: str)
 
 def _from_store(one: Input, limits: Limits, patience: Patience) -> bytes:
     shown = printable(one.uri)
-    try:
-        files, path = open_store(one.uri)
-    except SSDResNet34Error as error:
-        raise UnreadableFile(f"{shown}: {error}") from error
     seconds = max(1.0, patience.seconds / _ATTEMPTS)
 
     def attempt() -> bytes:
+        files, path = open_store(one.uri)  # some connect at once
         info = _call(files, "info", path, seconds)
         if info.get("type") == "directory":
             raise UnreadableFile(f"{shown}: a folder, not a file; give an image file")
@@ -92,6 +92,8 @@ def _from_store(one: Input, limits: Limits, patience: Patience) -> bytes:
             return attempt()
         except ImageError as error:  # a verdict, which no repetition changes
             return error
+        except SSDResNet34Error as error:
+            return UnreadableFile(f"{shown}: {error}")
 
     try:
         outcome = patiently(permanent_or_data, patience)
@@ -104,11 +106,18 @@ def _from_store(one: Input, limits: Limits, patience: Patience) -> bytes:
 
 def _call(files: Any, method: str, path: str, seconds: float) -> Any:
     """A call with a time limit, where the file system can be interrupted."""
-    if not files.async_impl:
-        return getattr(files, method)(path)
-    from fsspec.asyn import sync
+    try:
+        if not files.async_impl:
+            return getattr(files, method)(path)
+        from fsspec.asyn import sync
 
-    return sync(files.loop, getattr(files, f"_{method}"), path, timeout=seconds)
+        return sync(files.loop, getattr(files, f"_{method}"), path, timeout=seconds)
+    except FileNotFoundError as error:
+        # Of a web server fsspec says so whatever it answered, and where nobody did.
+        cause = error.__cause__
+        if "http" in files.protocol and cause and getattr(cause, "status", 503) in _PASSING:
+            raise cause from None
+        raise
 
 
 def _refuse(shown: str, error: Exception, patience: Patience) -> NoReturn:

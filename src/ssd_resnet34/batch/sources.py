@@ -30,6 +30,7 @@ LISTS: Final = (".txt", ".lst", ".list")
 PARQUET: Final = ".parquet"
 
 LINKED_FOLDERS: Final = "links to folders not followed"
+EMPTY_CELLS: Final = "empty cells left out"
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Search:
         if is_list or self._is_parquet(path):
             _refuse_pipe(path, self.source)
         if self._is_parquet(path):
-            return _measured(_column(path, None, self.column, resolve))
+            return _measured(self._column(path, None, resolve))
         if is_list:
             return _measured(_lines(lambda: open(path, "rb"), self.source, resolve))
         return iter([measure(local_uri(path))])
@@ -140,8 +141,13 @@ class Search:
                 yield measure(local_uri(path))
 
     def _stored(self) -> Iterator[Input]:
-        files, path = open_store(self.source)
-        if glob.has_magic(path):
+        try:
+            files, path = open_store(self.source)
+        except OSError as error:  # some connect at once
+            raise UsageError(
+                f"{self.source}: cannot be opened ({error}); check the address"
+            ) from error
+        if glob.has_magic(path) and not self._is_there(files, path):
             found = self._ask(lambda: files.glob(path, detail=True)).values()
             return (_object(files, one) for one in found if one["type"] == "file")
         # Not isfile() or exists(): they take a store that is down for "no".
@@ -152,6 +158,18 @@ class Search:
         if is_file:
             return iter([_object(files, info)])
         return self._walk_store(files, path)
+
+    def _is_there(self, files: Any, path: str) -> bool:
+        """Whether a name with the signs of a pattern is one, as it is for a local file."""
+
+        def look() -> bool:
+            try:
+                files.info(path)
+            except FileNotFoundError:
+                return False
+            return True
+
+        return bool(self._ask(look))
 
     def _named_in(self, path: str) -> Iterator[Input]:
         """What a list or a Parquet column in a store names; its own retries apply."""
@@ -165,8 +183,35 @@ class Search:
             return _as_text(line if inside is None else f"{folder}/{inside}")
 
         if self._is_parquet(path):
-            return _measured(_column(path, files, self.column, resolve))
+            return _measured(self._column(path, files, resolve))
         return _measured(_lines(lambda: files.open(path, "rb"), self.source, resolve))
+
+    def _column(self, path: str, files: Any, resolve: Callable[[str], str]) -> Iterator[str]:
+        """The addresses of the column, file by file; empty cells are counted."""
+        pyarrow, datasets = arrow(), arrow_datasets()
+        try:
+            dataset = datasets.dataset(path, format="parquet", filesystem=files)
+            texts = [one.name for one in dataset.schema if _is_text(one.type)]
+            if self.column is None and len(texts) != 1:
+                raise UsageError(
+                    f"{path}: name the column with the addresses by --column; it has "
+                    f"{', '.join(texts) or 'none'} of text"
+                )
+            chosen = texts[0] if self.column is None else self.column
+            if chosen not in texts:
+                raise UsageError(
+                    f"{path}: no column {chosen!r} of text; there are {', '.join(texts) or 'none'}"
+                )
+            for batch in dataset.to_batches(columns=[chosen], batch_size=65_536):
+                for cell in batch.column(0).to_pylist():
+                    if cell:
+                        yield resolve(cell)
+                    else:
+                        self.notes[EMPTY_CELLS] += 1
+        except (OSError, pyarrow.ArrowException) as error:
+            raise UsageError(
+                f"{path}: not readable as Parquet ({error}); check the file"
+            ) from error
 
     def _walk_store(self, files: Any, root: str) -> Iterator[Input]:
         pending = [root]
@@ -252,8 +297,10 @@ def _lines(opened: Callable[[], Any], source: str, resolve: Callable[[str], str]
         with closing(opened()) as file:
             # Surrogates stand for bytes that are not UTF-8, as in all names of files.
             text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="\n")
-            for line in text:
+            for number, line in enumerate(text):
                 name = line.rstrip("\r\n")
+                if number == 0:
+                    name = name.removeprefix("\ufeff")  # with which Windows begins a text
                 if name.strip() and not name.startswith("#"):
                     yield resolve(name)
     except OSError as error:
@@ -266,31 +313,10 @@ def _as_text(uri: str) -> str:
     return uri.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _column(
-    path: str, files: Any, column: str | None, resolve: Callable[[str], str]
-) -> Iterator[str]:
-    """The addresses of a column, file by file; empty cells are none."""
-    pyarrow, datasets = arrow(), arrow_datasets()
-    try:
-        dataset = datasets.dataset(path, format="parquet", filesystem=files)
-        texts = [
-            one.name
-            for one in dataset.schema
-            if pyarrow.types.is_string(one.type) or pyarrow.types.is_large_string(one.type)
-        ]
-        if column is None and len(texts) != 1:
-            raise UsageError(
-                f"{path}: name the column with the addresses by --column; it has "
-                f"{', '.join(texts) or 'none'} of text"
-            )
-        chosen = texts[0] if column is None else column
-        if chosen not in texts:
-            raise UsageError(
-                f"{path}: no column {chosen!r} of text; there are {', '.join(texts) or 'none'}"
-            )
-        for batch in dataset.to_batches(columns=[chosen], batch_size=65_536):
-            for cell in batch.column(0).to_pylist():
-                if cell:
-                    yield resolve(cell)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UsageError(f"{path}: not readable as Parquet ({error}); check the file") from error
+def _is_text(kind: Any) -> bool:
+    """Whether an Arrow type is text, in any of its forms."""
+    types = arrow().types
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    views = getattr(types, "is_string_view", lambda _: False)
+    return bool(types.is_string(kind) or types.is_large_string(kind) or views(kind))
