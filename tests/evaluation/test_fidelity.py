@@ -208,6 +208,17 @@ def test_average_precision_counts_the_annotated_images(
     assert found.ap[1] < found.ap[0]
 
 
+def test_an_image_that_is_given_twice_counts_once(
+    model: SSDResNet34, opened: Opened, tmp_path: Path
+) -> None:
+    one = opened(FakeEngine)
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(objects(model, one)))
+    pictures = [grey(9, "a.jpg"), grey(9, "photos/a.jpg")]
+    found = measure(Reference(model, one), one, pictures, truth=read(path))
+    assert (found.images, found.ap) == (2, (pytest.approx(1), pytest.approx(1)))
+
+
 @pytest.mark.parametrize("names", [["b.jpg"], ["photos/unknown.jpg"]])
 def test_annotations_that_say_nothing_of_the_images_are_refused(
     model: SSDResNet34, opened: Opened, tmp_path: Path, names: list[str]

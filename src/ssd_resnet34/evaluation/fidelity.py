@@ -128,7 +128,8 @@ def measure(
         reference: float over the same images; give the same one for the next candidate.
         candidate: the session to judge.
         images: as for :func:`~ssd_resnet34.compiler.calibration.calibrate`.
-        truth: annotations by file name; images that they do not name count for all but AP.
+        truth: annotations by file name; images that they do not name, or that were there before,
+            count for all but AP.
 
     Raises:
         UsageError: the annotations name none of the images, have no object in them, or have other
@@ -159,7 +160,7 @@ def measure(
         shown = [one[one.scores > DEFAULT_SCORE_THRESHOLD] for one in (wanted.found, found)]
         agreement = agreement + compare(*shown)
         known = named.get(paths.basename(image.name))
-        if known is not None:
+        if known is not None and known not in ids:  # what is found twice is wrong once
             ids.append(known)
             for one, entries in zip((wanted.found, found), results, strict=True):
                 entries.extend(one.to_coco(known))
