@@ -59,3 +59,15 @@ def test_a_section_of_a_part_that_is_no_more_leaves_the_report() -> None:
     kept = {"two": "## two: fails\n", "gone": "## gone: of old\n"}
     assert "gone" not in proof.joined(kept)
     assert proof.sections(proof.joined(kept)) == {"two": "## two: fails\n"}
+
+
+def test_what_ray_says_of_itself_is_no_part_of_the_report(
+    two_parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (two_parts / "one.py").write_text(
+        "print('(raylet) node 7 has died\\n\\t(2) raylet has lagging heartbeats\\n1.5')\n"
+        "print('[2026] logging.cc:303: Set ray log level from RAY_BACKEND_LOG_LEVEL to 3')\n"
+    )
+    called(monkeypatch)
+    report = proof.sections((two_parts / "proof.md").read_text())["one"]
+    assert report.endswith("```text\n1.5\n```\n")
