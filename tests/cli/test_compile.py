@@ -616,3 +616,19 @@ def test_the_share_of_agreement_stands_beside_the_counts_it_is_made_of(
     assert "detections beside them – 4" in lines
     assert "agreement – 93.8 %" in lines
     assert lines[-1] == "judged on 2 images, calibrated on 8; float is fp32, its time that of bf16"
+
+
+def test_a_layer_whose_noise_is_infinite_has_no_share_of_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """JSON has no infinity: the report says null."""
+    costs: list[dict[str, Any]] = [
+        {"layer": "a", "noise": None, "work": 0.25},
+        {"layer": "b", "noise": 0.01, "work": 0},
+    ]
+    compile_report._show_costs(costs)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line[:1] in ("a", "b")][1:] == [
+        "a – – 25.0 %",
+        "b 20.0 100.0 % 0.0 %",
+    ]

@@ -58,15 +58,13 @@ def show(report: dict[str, Any]) -> None:
     runs, size = report["runs"], report["bytes"]
     kept = f"int8, {len(report['kept_float'])} float" if report["kept_float"] else "int8"
     names = ["int8", kept][-len(runs) :]
+    fp32, int8 = (f"{size[kind] / 1e6:.1f}" for kind in ("fp32", "int8"))
+    seconds = [runs[-1]["seconds"][1], *(run["seconds"][0] for run in runs)]
     rows = [
-        ["megabytes", f"{size['fp32'] / 1e6:.1f}", *["–"] * (len(runs) - 1)],
-        ["seconds an image", f"{runs[-1]['seconds'][1]:.3f}"],
-        ["time / float", "1"],
+        ["megabytes", fp32, *["–"] * (len(runs) - 1), int8],
+        ["seconds an image", *(f"{one:.3f}" for one in seconds)],
+        ["time / float", "1", *(f"{run['speed']:.3f}" for run in runs)],
     ]
-    rows[0].append(f"{size['int8'] / 1e6:.1f}")
-    for run in runs:
-        rows[1].append(f"{run['seconds'][0]:.3f}")
-        rows[2].append(f"{run['speed']:.3f}")
     if report["checked"]:
         rows += _accuracy(runs)
     columns = range(1, 2 + len(runs))
@@ -113,15 +111,13 @@ def _accuracy(runs: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def _show_costs(costs: Sequence[dict[str, Any]]) -> None:
-    total = sum(cost["noise"] for cost in costs) or math.inf
-    rows = [
-        (
-            cost["layer"],
-            f"{decibel(1, cost['noise']):.1f}",
-            f"{100 * cost['noise'] / total:.1f} %",
-            f"{100 * cost['work']:.1f} %",
-        )
-        for cost in costs[:_LAYERS]
-    ]
+    total = sum(cost["noise"] or 0 for cost in costs) or math.inf
+    rows = []
+    for cost in costs[:_LAYERS]:
+        noise, work = cost["noise"], f"{100 * cost['work']:.1f} %"
+        shown = ("–", "–")  # beside a head without signal any noise is infinite
+        if noise is not None:
+            shown = (f"{decibel(1, noise):.1f}", f"{100 * noise / total:.1f} %")
+        rows.append((cost["layer"], *shown, work))
     headings = ("alone in int8", "SQNR, dB", "of all noise", "of all work")
     show_table(headings, rows, right=(1, 2, 3), folding=0)
