@@ -124,6 +124,15 @@ def test_entries_of_an_artifact_are_a_fact_a_line_and_empty_ones_none(
     assert not any("keep_float" in line or "export.batch" in line for line in lines)
 
 
+def test_the_opset_is_that_of_onnx_and_of_no_other_domain(run: Run, tmp_path: Path) -> None:
+    model = artifact.load(fake_onnx())
+    (own,) = model.opset_import
+    model.opset_import.add(domain="com.example", version=99)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(artifact.serialize(model))
+    assert json.loads(run("info", path, "--json").out)["opset"] == own.version
+
+
 def test_an_int8_artifact_is_told_apart(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "int8.onnx"
     path.write_bytes(fake_onnx(precision="int8"))

@@ -19,7 +19,7 @@ from ..errors import ArtifactError, UsageError
 from ..evaluation.exported import ExportCheck, check_export, made_up
 from ..model import SSDResNet34
 from ..vision.images import Image, Limits
-from .info import tensors
+from .info import graph
 from .inputs import read
 from .options import AsJson, Weights, keep_apart
 from .terminal import complain, printable
@@ -180,8 +180,7 @@ def _facts(output: Path, data: bytes, check: ExportCheck, image: Image | None) -
         "sha256": hashlib.sha256(data).hexdigest(),
         "precision": artifact.precision_of(model),
         **made,
-        "opset": max(entry.version for entry in model.opset_import),
-        **tensors(model),
+        **graph(model),
         "check": checked,
     }
 

@@ -101,17 +101,19 @@ def _artifact(source: str) -> dict[str, Any]:
         "labels": list(contract.labels),
         "mean": list(contract.mean),
         "std": list(contract.std),
-        "opset": max(entry.version for entry in model.opset_import),
-        **tensors(model),
+        **graph(model),
     }
     others = artifact.metadata(model)
     facts["metadata"] = {key: value for key, value in others.items() if key != "contract"}
     return facts
 
 
-def tensors(model: "onnx.ModelProto") -> dict[str, Any]:
-    """``inputs`` and ``outputs`` of a graph: name, dtype, and shape with names of dynamic axes."""
+def graph(model: "onnx.ModelProto") -> dict[str, Any]:
+    """``opset`` of ONNX's own operators, ``inputs`` and ``outputs``: name, dtype, and shape with
+    names of dynamic axes."""
+    own = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     return {
+        "opset": max(own, default=None),
         "inputs": [_tensor(value) for value in artifact.inputs_of(model)],
         "outputs": [_tensor(value) for value in model.graph.output],
     }
