@@ -17,7 +17,7 @@ from ssd_resnet34.vision.detections import Detections
 from ssd_resnet34.vision.postprocess import postprocess
 from ssd_resnet34.vision.preprocess import ImageContext
 from ssd_resnet34.vision.priors import priors
-from ssd_resnet34.vision.selection import suppress
+from ssd_resnet34.vision.selection import score, suppress
 from vision.float64_decoder import Rules, decode, greedy
 
 THREE = Contract((Category(7, "ant"), Category(9, "bee"), Category(11, "cat")))
@@ -188,6 +188,20 @@ def test_a_threshold_of_zero_takes_every_positive_probability() -> None:
 
 
 # ------------------------------------------------------------------------- contexts, results
+
+
+def test_the_quick_comparison_misses_no_score_where_large_logits_round() -> None:
+    """``select`` compares a logit with background + ln threshold, which float32 rounds."""
+    threshold = np.float32(1e-4)
+    background = np.random.default_rng(7).uniform(1e4, 2e4, 5000).astype(np.float32)
+    logits = background + np.log(threshold)
+    exponentials = np.exp(logits - background)
+    over = exponentials / (1 + exponentials) > threshold
+    assert 0 < over.sum() < len(over)
+    levels = [np.stack([background, logits]), *[np.zeros((2, 0), np.float32)] * 5]
+    scores, _, rows = score(levels, np.array([0, threshold], np.float32))
+    assert (scores > threshold).all()
+    assert list(rows) == list(np.flatnonzero(over))
 
 
 def test_contexts_are_explicit_else_carried_else_1200_pixels() -> None:
