@@ -176,11 +176,30 @@ def test_a_noisy_time_warns_and_refuses_nothing(
 def test_other_images_that_judge_leave_all_of_calibration_its_own(
     compiled: Compile, photos: Path, tmp_path: Path
 ) -> None:
-    code, report, _ = compiled("--calibrate", photos, "--check", photos / "0.png")
+    other = (photos / "0.png").rename(tmp_path / "other.png")
+    code, report, err = compiled("--calibrate", photos, "--check", other)
     assert code == 0
     assert report["runs"][0]["images"] == 1
     facts = artifact.metadata((tmp_path / "out.onnx").read_bytes())
-    assert facts["calibration_images"] == "6"
+    assert facts["calibration_images"] == "5"
+    assert "calibrated on too" not in err
+    code, _, err = compiled("--calibrate", photos, "--check", other, "--check", photos / "1.png")
+    assert code == 0
+    assert "note: 1 of the 2 images that judge are calibrated on too" in err
+
+
+@pytest.mark.usefixtures("fast")
+def test_an_image_that_is_named_twice_is_not_held_back_and_seen(
+    compiled: Compile, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link.png").symlink_to(photos / "0.png")
+    again = [
+        word for one in (photos / "4.png", tmp_path / "link.png") for word in ("--calibrate", one)
+    ]
+    code, report, _ = compiled("--calibrate", photos, *again)
+    assert (code, report["runs"][0]["images"]) == (0, 1)
+    facts = artifact.metadata((tmp_path / "out.onnx").read_bytes())
+    assert facts["calibration_images"] == "5"
 
 
 @pytest.mark.usefixtures("fast")

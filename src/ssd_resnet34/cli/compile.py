@@ -1,6 +1,7 @@
 """``ssd-resnet34 compile``: weights and images in, a deployable artifact out, with its prices."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -178,6 +179,7 @@ def compile_(
     named_layers(model.source, kept)  # refused now, not after hours of calibration
     truth = None if annotations is None else dataset.read(annotations)
     seen, judged = _images(calibrate), _images(check)
+    _warn_of_known(seen, judged)
     if not judged:
         seen, judged = hold_back(seen)
     refusals, limits = _Refusals(), Bar(bar, agreement)
@@ -248,14 +250,39 @@ def _check_options(context: typer.Context) -> None:
 
 
 def _images(arguments: Iterable[str] | None) -> list[str | Image | ImageError]:
-    """What a command line names; the image of stdin, which can be read once only, is read here."""
+    """What a command line names, each file once: what is seen twice would be held back and not.
+
+    The image of stdin, which can be read once only, is read here.
+    """
     found: list[str | Image | ImageError] = []
+    files_seen: set[str] = set()
     for one in expand(arguments or ()):
         try:
-            found.append(read(one, Limits()) if one == STDIN else one)
+            if isinstance(one, str) and one != STDIN:
+                if (file := os.path.realpath(one)) not in files_seen:
+                    files_seen.add(file)
+                    found.append(one)
+            else:
+                found.append(read(one, Limits()))
         except ImageError as error:
             found.append(error)
     return found
+
+
+def _warn_of_known(
+    seen: Iterable[str | Image | ImageError], judged: Sequence[str | Image | ImageError]
+) -> None:
+    """Images that judge should be new to what they judge."""
+    ours, theirs = (
+        {os.path.realpath(one) for one in images if isinstance(one, str)}
+        for images in (seen, judged)
+    )
+    if shared := len(ours & theirs):
+        complain(
+            f"{shared} of the {counted(len(judged), 'image')} that judge are calibrated on too, "
+            "where int8 is at its best; give others to --check, or leave it out",
+            "note",
+        )
 
 
 class _Refusals:
