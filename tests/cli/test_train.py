@@ -77,6 +77,7 @@ def test_a_run_leaves_weights_of_ones_own_classes_a_report_and_logs(
         "model.safetensors",
         "report.html",
         "tensorboard",
+        "val.json",
         "validation.json",
         "validation.csv",
     }
@@ -85,6 +86,7 @@ def test_a_run_leaves_weights_of_ones_own_classes_a_report_and_logs(
         assert contract.labels == ("disc", "square")
         assert [one.category_id for one in contract.categories] == [4, 9]
     assert "epoch 1/1 step 1/1 loss" in result.err
+    assert "1 step in all, where new classes want 300 or more: --epochs 300" in result.err
     assert "validation: epoch 1: AP" in result.err
     assert "trained and scored at 385×385" in found["notes"][0]
     assert f"--init {out / 'model.safetensors'} --size 1200" in found["notes"][0]
@@ -100,6 +102,7 @@ def test_a_run_leaves_weights_of_ones_own_classes_a_report_and_logs(
     other = run(*options(cells, out, *QUICK, *validation, "--rate", "0.1", "--resume"))
     assert other.code == 2
     assert "run with rate 0.0005 (now 0.1)" in other.err
+    assert f"from what was learnt with --init {out / 'model.safetensors'}" in other.err
     plain = run(*options(cells, out, *QUICK, *validation, "--plain", "--resume"))
     assert plain.code == 2
     assert "run with other images, boxes or augmentation" in plain.err
@@ -114,6 +117,8 @@ def test_a_run_leaves_weights_of_ones_own_classes_a_report_and_logs(
     assert done.err == ""
     assert "best epoch 1 of 1: AP" in done.out
     assert str(out / "model.onnx") in done.out
+    words = f"eval {out / 'val.json'} {cells.parent / 'pictures'} --weights {out / 'model.onnx'}"
+    assert f"score it again: ssd-resnet34 {words}" in done.out
 
 
 def test_check_reports_and_draws_and_trains_nothing(run: Run, cells: Path, tmp_path: Path) -> None:
@@ -127,6 +132,42 @@ def test_check_reports_and_draws_and_trains_nothing(run: Run, cells: Path, tmp_p
     people = run(*options(cells, out, "--size", SIDE, "--check", "--no-val"))
     assert "2 images (0 without a box), 4 boxes" in people.out
     assert "validation: none" in people.out
+
+
+def test_a_share_can_be_held_out_where_nothing_is_divided(
+    run: Run, cells: Path, tmp_path: Path
+) -> None:
+    """And what is held out is written down as ``eval`` takes it, whatever the form of DATA."""
+    data = tmp_path / "cells.yaml"
+    data.write_text("train: pictures\nnames: [disc, square]\n")
+    for picture in (tmp_path / "pictures").iterdir():
+        picture.with_suffix(".txt").write_text("0 .2 .3 .2 .3\n1 .6 .3 .2 .3\n")
+    out = tmp_path / "out"
+    share = ("--format", "yolo", "--size", SIDE, "--hold-out", 0.5, "--check")
+    result = run("train", data, "--out", out, *share)
+    assert result.code == 0, result.err
+    assert "1 images (0 without a box), 2 boxes" in result.out
+    assert "validation: 1 images (0 without a box), 2 boxes" in result.out
+    assert f"{out / 'val.json'}: the validation in COCO's form" in result.out
+    found = json.loads((out / "val.json").read_text())
+    (image,) = found["images"]
+    assert (tmp_path / "pictures" / image["file_name"]).is_file()
+    assert [one["name"] for one in found["categories"]] == ["disc", "square"]
+    (tmp_path / "found.json").write_text(
+        json.dumps([{**one, "score": 0.9} for one in found["annotations"]])
+    )
+    judged = run("eval", out / "val.json", "--predictions", tmp_path / "found.json", "--json")
+    assert json.loads(judged.out)["numbers"]["AP"] == pytest.approx(1)
+
+
+def test_a_check_that_stops_draws_what_can_be_read(run: Run, cells: Path, tmp_path: Path) -> None:
+    data = json.loads(cells.read_text())
+    for number in (2, 3):
+        data["images"].append({**data["images"][0], "id": number, "file_name": f"{number}.png"})
+    cells.write_text(json.dumps(data))
+    result = run(*options(cells, tmp_path / "out", "--size", SIDE, "--no-val", "--check"))
+    assert result.code == 1
+    assert (tmp_path / "out" / "boxes.png").exists()
 
 
 def test_one_folder_of_images_serves_both_annotation_files(
@@ -215,6 +256,17 @@ def test_a_signal_ends_the_command_after_a_checkpoint_and_resume_goes_on(
     assert "--resume goes on" in complaints
     assert "Traceback" not in complaints
     assert (out / "checkpoint.pt").exists()
+    words = [str(word) for word in options(cells, out, *QUICK, "--no-val", "--epochs", 99)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssd_resnet34", *words, "--resume"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    assert any("note: going on after step" in line and "of 99" in line for line in lines)
+    process.kill()
+    process.communicate(timeout=300)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +276,9 @@ def test_a_signal_ends_the_command_after_a_checkpoint_and_resume_goes_on(
         (("--no-val", "--val", "x"), "--no-val and --val exclude one another"),
         (("--val", "nothing.json"), "nothing.json: cannot be read (No such file or directory)"),
         (("--val", "n" * 300), f"{'n' * 300}: cannot be read"),
+        (("--hold-out", 0.2, "--no-val"), "--no-val and --hold-out exclude one another"),
+        (("--hold-out", 0.2, "--val", "x"), "--hold-out and --val exclude one another"),
+        (("--hold-out", 0), "give a share between 0 and 1, like 0.2"),
         (("--val-images", "x"), "--val-images has no effect without --val"),
         (("--val", "none.json"), "none.json: cannot be read"),
         (
@@ -384,4 +439,4 @@ def test_a_folder_without_validation_says_what_to_give(
     (folder / "train").symlink_to(cells.parent / "pictures")
     result = run("train", folder, "--format", "coco", "--out", tmp_path / "out", "--check")
     assert result.code == 2
-    assert "Or give --val DATA for the scores, or --no-val" in result.err
+    assert "Or give --val DATA for the scores, --hold-out 0.2 for those of a fifth" in result.err

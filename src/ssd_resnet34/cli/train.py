@@ -4,9 +4,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -16,12 +15,12 @@ import typer
 from ..errors import MissingExtra, UsageError
 from ..runtime.cpu import available_threads
 from .inputs import SOME_REFUSED
-from .options import AsJson, Quiet, words
+from .options import AsJson, Quiet
 from .terminal import complain, printable, progress
+from .train_data import Format, Judged, Source, read_both
 from .train_report import Shown, describe, show
 
 if TYPE_CHECKING:
-    from ..training.data.assembling import Unknown
     from ..training.data.example import DataSet
 
 EXAMPLES: Final = """Examples:
@@ -42,14 +41,6 @@ ssd-resnet34 train coco/ --format coco --out run/
 torchrun --nproc-per-node 8 -m ssd_resnet34 train coco/ --format coco
 --out run/ --batch 128
 """
-
-
-class Format(StrEnum):
-    """How images and boxes are stored."""
-
-    coco = "coco"
-    voc = "voc"
-    yolo = "yolo"
 
 
 class Freeze(StrEnum):
@@ -121,6 +112,16 @@ def train(
         str | None,
         typer.Option(metavar="NAME", help="Part of --val, or of DATA, to score on; default: val."),
     ] = None,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Score on this share of DATA instead, 0.2 for one: it has no val.",
+            show_default=False,
+        ),
+    ] = None,
     no_val: Annotated[
         bool, typer.Option("--no-val", help="No scores; the last epoch is kept.")
     ] = False,
@@ -171,8 +172,13 @@ def train(
 
     Ctrl-C and SIGTERM end a run after a checkpoint; --resume goes on.
     """
-    if no_val and (val is not None or val_split is not None):
-        raise UsageError("--no-val and --val exclude one another; choose one")
+    chosen = {
+        "--no-val": no_val,
+        "--hold-out": hold_out is not None,
+        "--val": val is not None or val_split is not None,
+    }
+    if len(both := [option for option, given in chosen.items() if given]) > 1:
+        raise UsageError(f"{' and '.join(both)} exclude one another; choose one")
     if val_images is not None and val is None:
         raise UsageError("--val-images has no effect without --val; leave it out")
     if plain and no_mirror:
@@ -199,9 +205,8 @@ def train(
     if not check:
         folder.check(out, resume)
     with _extra():
-        learned, judged = _data(
-            data, format, images, split, mix or (), unknown, val, val_images, val_split, no_val
-        )
+        source = Source(data, format, images, split, unknown, mix or ())
+        learned, judged = read_both(source, Judged(val, val_images, val_split, hold_out, no_val))
     if check:
         _check(learned, judged, out, size, seed, augmentation, as_json, quiet)
         return
@@ -209,7 +214,10 @@ def train(
         for warning in learned.warnings:
             complain(warning, "note")
         if judged is None and not no_val:
-            complain("no --val, so no scores: the last epoch is kept", "note")
+            complain(
+                "no --val, so no scores: the last epoch is kept; --hold-out 0.2 scores on a fifth",
+                "note",
+            )
     with _extra():
         import torch
 
@@ -260,84 +268,6 @@ def _extra() -> Iterator[None]:
         ) from error
 
 
-def _data(
-    data: Path,
-    format: Format,
-    images: Path | None,
-    split: str | None,
-    mix: Sequence[str],
-    unknown: str | None,
-    val: Path | None,
-    val_images: Path | None,
-    val_split: str | None,
-    no_val: bool,
-) -> "tuple[DataSet, DataSet | None]":
-    """What to train on, and what to score on.
-
-    Raises:
-        UsageError: a source is refused, or options contradict.
-    """
-    from ..training.data.assembling import Names
-    from ..training.data.mixing import mixed
-    from ..training.data.reading import read
-
-    names = Names("--images DIR", "--split", "--unknown unlabelled")
-    own = read(
-        data, format.value, images=images, split=split, unknown=_unknown(unknown), names=names
-    )
-    learned = mixed([own, *map(_other, mix)]) if mix else own
-    alone = format is Format.coco and os.path.isfile(data) and val_split is None
-    if no_val or (val is None and alone):
-        return learned, None
-    where, folder = (data, images) if val is None else (val, val_images)
-    if val_split is None and (format is not Format.coco or os.path.isdir(where)):
-        val_split = "val"  # a COCO file is one split already
-    names = Names("--images DIR" if val is None else "--val-images DIR", "--val-split", None)
-    try:
-        judged = read(
-            where,
-            format.value,
-            images=folder,
-            split=val_split,
-            contract=own.contract,
-            also=() if images is None else [images],
-            names=names,
-        )
-    except UsageError as error:
-        if val is not None:
-            raise
-        raise UsageError(f"{error}. Or give --val DATA for the scores, or --no-val") from error
-    if mix:  # the classes of all sources; what the others bring along is not labelled here
-        everything = mixed([judged, replace(learned, samples=())])
-        judged = replace(everything, warnings=judged.warnings, category_ids=judged.category_ids)
-    return learned, judged
-
-
-def _other(text: str) -> "DataSet":
-    """A source as ``--mix`` names it."""
-    from ..training.data.assembling import Names
-    from ..training.data.reading import read
-
-    form, path, folder, unknown = [*text.split(":", 3), "", "", ""][:4]
-    if form not in tuple(Format) or not path:
-        raise UsageError(
-            f"--mix {text}: give FORMAT:DATA, FORMAT:DATA:IMAGES or FORMAT:DATA:IMAGES:LABELS with "
-            f"the formats {', '.join(Format)}"
-        )
-    names = Names(
-        "--mix FORMAT:DATA:IMAGES", "another folder", "--mix FORMAT:DATA:IMAGES:unlabelled"
-    )
-    return read(
-        path, Format(form).value, images=folder or None, unknown=_unknown(unknown), names=names
-    )
-
-
-def _unknown(text: str | None) -> "Unknown":
-    """Labels, or all without any box, as the command line has them."""
-    named = words(text or "")
-    return "unlabelled" if named == ["unlabelled"] else named
-
-
 def _check(
     data: "DataSet",
     validation: "DataSet | None",
@@ -348,26 +278,36 @@ def _check(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Findings and drawings; exit code 1 where training would stop, 3 where images are refused."""
+    """Findings, drawings, and the validation as COCO has it; exit code 1 where training would stop,
+    3 where images are refused."""
     from ..files import told
 
     with _extra():
         from ..training.data.checking import LOOKED_AT, check
         from ..training.data.drawing import write_drawings
+        from ..training.fitting.validation import write_annotations
 
     counts = [len(one.samples) for one in (data, validation) if one is not None]
     total = sum(min(LOOKED_AT, count) for count in counts)
     with progress("check", total, quiet=quiet, at_end=True) as ticker:
         found = check(data, validation, size=size, progress=ticker.advance)
     drawings: list[Path] = []
-    if not found.stops:
+    annotations: Path | None = None
+    if found.data.refused < found.data.looked_at:
         with told(str(out), UsageError):
             out.mkdir(parents=True, exist_ok=True)
         drawings = write_drawings(data, out, size=size, seed=seed, augmentation=augmentation)
+        if validation is not None:
+            annotations = write_annotations(validation, out)
     if as_json:
-        print(json.dumps(found.to_dict() | {"drawings": [str(path) for path in drawings]}))
+        made = {"drawings": [str(path) for path in drawings]}
+        told_of = {"annotations": None if annotations is None else str(annotations)}
+        print(json.dumps(found.to_dict() | made | told_of))
     else:
-        for line in (*found.lines(), *(f"{path}: drawn" for path in drawings)):
+        lines = [*found.lines(), *(f"{path}: drawn" for path in drawings)]
+        if annotations is not None:
+            lines.append(f"{annotations}: the validation in COCO's form")
+        for line in lines:
             print(printable(line))
     if found.stops:
         raise typer.Exit(1)

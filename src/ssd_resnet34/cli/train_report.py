@@ -1,5 +1,6 @@
 """What ``ssd-resnet34 train`` shows while it runs, and at its end."""
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -46,13 +47,21 @@ class Shown:
         from ..training.fitting.loop import Watch
 
         return Watch(
-            step=self.step, image=self.image, validation=self.validation, ending=self.ending
+            resumed=self.resumed,
+            step=self.step,
+            image=self.image,
+            validation=self.validation,
+            ending=self.ending,
         )
 
     def note(self, text: str) -> None:
         """A line for people, unless quiet."""
         if not self._quiet:
             complain(text, "note")
+
+    def resumed(self, step: int, steps: int) -> None:
+        """A run goes on after that step."""
+        self.note(f"going on after step {step} of {steps}")
 
     def step(self, step: "Step") -> None:
         """A step was made."""
@@ -95,6 +104,8 @@ def describe(trained: "Trained") -> dict[str, Any]:
         "weights": str(trained.weights),
         "graph": str(trained.graph),
         "report": None if trained.report is None else str(trained.report),
+        "annotations": None if trained.annotations is None else str(trained.annotations),
+        "images": None if trained.images is None else str(trained.images),
         "numbers": dict(trained.numbers),
         "best_epoch": trained.best_epoch,
         "epochs": trained.epochs,
@@ -118,5 +129,8 @@ def show(trained: "Trained") -> None:
     print(f"{trained.steps} steps in {span(trained.seconds)}")
     for path in filter(None, (trained.weights, trained.graph, trained.report)):
         print(printable(str(path)))
+    if trained.annotations is not None:
+        again = [str(trained.annotations), str(trained.images), "--weights", str(trained.graph)]
+        print(printable(f"score it again: ssd-resnet34 eval {shlex.join(again)}"))
     for note in trained.notes:
         print(printable(f"note: {note}"))

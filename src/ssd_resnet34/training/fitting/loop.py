@@ -41,9 +41,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told of what happens: a step is done, a validation image, a validation; an end was
-    asked for."""
+    """Who is told of what happens: a run goes on after a step of so many; a step is done, a
+    validation image, a validation; an end was asked for."""
 
+    resumed: Callable[[int, int], None] = lambda *_: None
     step: Callable[[Step], None] = lambda _: None
     image: Callable[[], None] = lambda: None
     validation: Callable[[int, Mapping[str, float], bool], None] = lambda *_: None
@@ -128,6 +129,8 @@ class _Run:
         self.stepper = Stepper(job.module, job.contract, recipe, accelerator, live=live)
         self.checkpoint = job.out / CHECKPOINT
         self.progress = self._resumed() if resume else Progress()
+        if resume and self.progress.step < self.order.steps:
+            watch.resumed(self.progress.step, self.order.steps)
 
     def _resumed(self) -> Progress:
         kept = states.load(self.checkpoint)

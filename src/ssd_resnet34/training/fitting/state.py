@@ -10,6 +10,7 @@ import torch
 from ...contract import Contract
 from ...errors import UsageError
 from .. import checkpoints
+from .output import WEIGHTS
 from .recipe import Recipe
 
 VERSION: Final = 1
@@ -114,8 +115,8 @@ def check_same(
         other.append("other images, boxes or augmentation")
     if other:
         raise UsageError(
-            f"{path}: of a run with {', '.join(other)}; resume with the same, or start again in "
-            "another folder"
+            f"{path}: of a run with {', '.join(other)}; resume with the same, or begin in another "
+            f"folder, from what was learnt with --init {path.parent / WEIGHTS}"
         )
 
 

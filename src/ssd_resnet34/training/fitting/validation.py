@@ -1,5 +1,6 @@
 """Average precision of the network as it is, by pycocotools, on whole images."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ... import files
 from ...contract import INPUT_SIZE, Contract
 from ...errors import ImageError, TrainingError
 from ...evaluation.coco import Evaluation, evaluate
@@ -26,6 +28,9 @@ from ..pixels import normalised
 
 NUMBERS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 """What a validation writes down."""
+
+ANNOTATIONS: Final = "val.json"
+"""The images that are scored, as COCO has them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,16 +93,47 @@ def truth_of(data: DataSet, numbers: Iterable[int] | None = None) -> Dataset:
     )
 
 
+def write_annotations(data: DataSet, out: Path) -> Path:
+    """``out / ANNOTATIONS``: the data set in COCO's form, for whatever scores the model again.
+
+    Ids are those of :func:`by_file`, files are named from :func:`folder_of`.
+
+    Raises:
+        UsageError, OutputError: it cannot be written.
+    """
+    truth, ids = truth_of(data), image_ids(data)
+    new = _category_ids(data)
+    document = {
+        "info": {"description": "Boxes as they were read", "images": str(folder_of(data))},
+        "images": [{**one, "id": ids[one["id"] - 1]} for one in truth.images],
+        "annotations": [
+            {**one, "image_id": ids[one["image_id"] - 1], "category_id": new[one["category_id"]]}
+            for one in truth.annotations
+        ],
+        "categories": [
+            {"id": new[one["id"]], "name": one["name"]}
+            for one in truth.categories
+            if one["id"] in new
+        ],
+    }
+    path = out / ANNOTATIONS
+    files.write(path, json.dumps(document).encode())
+    return path
+
+
+def _category_ids(data: DataSet) -> dict[int, int]:
+    """The contract's category ids -> those of the COCO file, without classes that it lacks."""
+    own = {one.label: one.category_id for one in data.contract.categories}
+    return {own[label]: key for label, key in (data.category_ids or own).items() if label in own}
+
+
 def by_file(data: DataSet, results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Results by the samples' numbers -> by the ids of images and categories of the COCO file that
     the data was read from; classes that it does not list are left out.
 
     Where the data is of no COCO file, an image's id is its number from 1.
     """
-    ids = image_ids(data)
-    own = {one.label: one.category_id for one in data.contract.categories}
-    listed = data.category_ids or own
-    new = {own[label]: key for label, key in listed.items() if label in own}
+    ids, new = image_ids(data), _category_ids(data)
     return [
         {**row, "image_id": ids[row["image_id"] - 1], "category_id": new[row["category_id"]]}
         for row in results
