@@ -318,6 +318,7 @@ def test_arrays_that_are_not_contiguous_or_read_only_run(running: Session) -> No
         ({"batch": 0}, "batch: 0 is outside 1 to 256"),
         ({"batch": 2}, "batch: 2 has no effect, since engine openvino takes"),
         ({"device": "CPU 0"}, "device 'CPU 0' is not a device"),
+        ({"device": "cpu:0"}, "device 'cpu:0' is not a device; use 'cpu'"),
         ({"precision": "fp64"}, "precision 'fp64' is unknown; use auto, fp32, bf16, fp16, int8"),
         ({"engine": 3}, "a int is no engine; it needs name"),
     ],

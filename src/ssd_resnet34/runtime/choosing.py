@@ -20,7 +20,7 @@ def check_device(device: Any) -> None:
     Raises:
         UsageError: says the form.
     """
-    if not isinstance(device, str) or not re.fullmatch(r"[a-z]+(:[0-9]{1,3})?", device):
+    if not isinstance(device, str) or not re.fullmatch(r"(?!cpu:)[a-z]+(:[0-9]{1,3})?", device):
         raise UsageError(f"device {device!r} is not a device; use 'cpu', 'cuda' or 'cuda:1'")
 
 
