@@ -107,11 +107,17 @@ class Striking(Watcher):
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 @pytest.mark.usefixtures("installed")
 def test_a_cluster_makes_the_same_bytes_as_one_machine_and_skips_what_is_there(
-    nodes: Any, source: Path, artifact: Path, tmp_path: Path, expected: dict[str, bytes]
+    nodes: Any,
+    source: Path,
+    artifact: Path,
+    tmp_path: Path,
+    expected: dict[str, bytes],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
     outcome = over_ray(source, out, artifact)
     assert (outcome.summary.rows, outcome.summary.refused) == (24, 1)
+    assert "rogress bar" not in capfd.readouterr().err, "it shows its own progress"
     assert tree(out) == expected
     (out / "part-000004.parquet").unlink()
     assert over_ray(source, out, artifact).resumed == 21

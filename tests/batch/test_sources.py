@@ -3,8 +3,10 @@
 import os
 import socket
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from ssd_resnet34.errors import (
     ChangedFile,
     ImageError,
     MissingExtra,
+    OutputError,
     StoreUnavailable,
     TooManyBytes,
     UnreadableFile,
@@ -40,6 +43,13 @@ LIMITS = Limits(max_bytes=1 << 20)
 def names(search: Search) -> list[str]:
     """Addresses relative to the source, sorted."""
     return sorted(one.uri.removeprefix(search.source + "/") for one in search.inputs())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_folder_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "r+b", 0))
+    with pytest.raises(OutputError, match=r"No space left.*TMPDIR"):
+        list(Sorting([Input("a"), Input("b")], 1))
 
 
 @settings(max_examples=40, deadline=None)

@@ -188,6 +188,7 @@ def distribute(
     data = import_module("ray.data")
     data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)  # else each round tells its plan
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that it has no bars
     with warnings.catch_warnings():
         # Both limits are to go in Ray 2.64, which has no other place for them yet; without them a
         # shard that loses its machine each time is repeated for ever.

@@ -4,8 +4,11 @@ import heapq
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from operator import itemgetter
 from typing import IO, Any, Final, NamedTuple
+
+from ..errors import OutputError
 
 
 class Input(NamedTuple):
@@ -29,6 +32,9 @@ class Sorting:
     """Iterates over ``inputs`` by URI (order of code points), each URI once.
 
     ``repeats`` counts, after that, what was left out; of equal URIs the first one stays.
+
+    Raises (iterating):
+        OutputError: the folder for temporary files is full.
     """
 
     def __init__(self, inputs: Iterable[Input], run: int = RUN) -> None:
@@ -62,10 +68,18 @@ class Sorting:
 
 
 def _spilled(inputs: Iterable[Any]) -> IO[bytes]:
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by _close)
-    for one in inputs:
-        file.write(json.dumps(one).encode() + b"\n")
-    file.seek(0)
+    try:
+        with ExitStack() as opened:
+            file = opened.enter_context(tempfile.TemporaryFile())
+            for one in inputs:
+                file.write(json.dumps(one).encode() + b"\n")
+            file.seek(0)
+            opened.pop_all()  # closed by _close
+    except OSError as error:
+        raise OutputError(
+            f"{tempfile.gettempdir()}: cannot be written ({error.strerror or error}), and inputs "
+            "are sorted there; free space, or name another folder by TMPDIR"
+        ) from error
     return file
 
 
