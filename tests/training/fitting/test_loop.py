@@ -273,6 +273,13 @@ def test_the_best_epoch_is_kept_and_a_killed_validation_comes_again(tmp_path: Pa
     ]
 
 
+def test_of_epochs_that_score_alike_the_last_is_kept(tmp_path: Path) -> None:
+    def validate(*_: Any) -> Score:
+        return Score(0.0, {"AP": 0.0})
+
+    assert run(tmp_path, validate=validate).best_epoch == RECIPE.epochs
+
+
 def test_no_image_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no image to train on"):
         run(tmp_path, examples=TinyExamples(0))

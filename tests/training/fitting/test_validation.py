@@ -158,6 +158,12 @@ def test_a_random_backbone_is_not_frozen(picture: Callable[..., Sample], tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_another_device_is_refused_by_name(picture: Callable[..., Sample], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="device: 'cuda' is unknown"):
+        train(DataSet(COCO, (picture(),)), tmp_path / "out", device="cuda")  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("package", ["pycocotools", "jinja2"])
 def test_a_package_that_the_scores_or_the_report_need_is_missed_before_the_first_step(
     picture: Callable[..., Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str

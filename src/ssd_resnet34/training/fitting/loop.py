@@ -233,7 +233,8 @@ class _Run:
 
         epoch = self._epochs_done()
         score = self.job.validate(self.stepper.averaged(), self.stepper.priors, on_image)
-        better = score is None or score.value > self.progress.best
+        # Of equal ones the later: few images begin with several epochs of 0.
+        better = score is None or score.value >= self.progress.best
         if better:
             if self.main:
                 if score is not None:

@@ -265,6 +265,8 @@ def digest(data: DataSet) -> str:
 
 
 def _accelerator(device: Literal["auto", "cpu"]) -> "Accelerator":
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"device: {device!r} is unknown; give 'auto' or 'cpu'")
     try:
         from accelerate import Accelerator
     except ImportError as error:
