@@ -18,7 +18,7 @@ def test_the_readme_names_every_extra() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
     extras = set(project["optional-dependencies"]) - {"dev", "docs"}
     (line,) = (line for line in README.splitlines() if "with extras" in line)
-    assert set(re.findall(r"`\[(\w+)\]`", line)) == extras
+    assert set(re.findall(r"`\[(\w+)\]`", line)) == extras, "Install: name these extras"
 
 
 def test_the_readme_has_a_line_for_every_command() -> None:

@@ -237,6 +237,20 @@ def test_a_copyleft_licence_is_seen(licence: str) -> None:
     assert not FORBIDDEN.search("GNU Lesser General Public License v3 (LGPLv3)")
 
 
+def test_every_dependency_that_the_tests_have_is_pinned() -> None:
+    project = project_of(REPOSITORY)
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *(one for name in extras for one in extras[name])]
+    names = {re.split(r"[^\w.-]", one)[0] for one in asked}
+    pins = {_normal(name) for name in pinned()}
+    itself = {"ssd-resnet34"}
+    assert {_normal(name) for name in names} - pins == itself, "pin them in constraints.txt"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def test_every_pinned_dependency_of_an_extra_is_installed_at_its_pin() -> None:
     from importlib import metadata
 
