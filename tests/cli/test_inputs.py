@@ -14,7 +14,6 @@ from ssd_resnet34.cli import drawn
 from ssd_resnet34.cli.inputs import STDIN, expand, read
 from ssd_resnet34.errors import UnreadableFile
 from ssd_resnet34.vision.detections import Detections
-from ssd_resnet34.vision.images import Limits
 
 Picture = Callable[..., Path]
 
@@ -57,7 +56,7 @@ def test_a_folder_that_cannot_be_listed_is_refused_and_the_rest_is_found(
 def test_a_closed_stdin_is_a_refused_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UnreadableFile, match="closed"):
-        read(STDIN, Limits())
+        read(STDIN)
 
 
 @pytest.mark.parametrize("linked", [False, True])

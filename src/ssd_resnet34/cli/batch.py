@@ -26,7 +26,6 @@ from ..detector import Options
 from ..errors import BatchError, UsageError
 from ..files import check_target
 from ..runtime import cpu
-from ..vision.images import Limits
 from .batch_progress import Shown
 from .batch_report import plan_facts, report_facts, setting, show_outcome, show_plan, show_report
 from .inputs import SOME_REFUSED
@@ -188,7 +187,6 @@ def run(
         precision=precision.value,
         threads=threads,
         options=Options(score_threshold=score_threshold, nms=nms.value, classes=wanted),
-        limits=Limits(),
         patience=Patience(min(patience, timeout / 2)),
     )
     with Shown.on_stderr(quiet=quiet, verbose=verbose) as shown, _ended_by_signals():

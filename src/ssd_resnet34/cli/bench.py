@@ -14,7 +14,6 @@ from ..benchmarking.wording import counted
 from ..errors import ImageError, UnreadableFile, UsageError
 from ..files import check_target
 from ..pairs import ENOUGH
-from ..vision.images import Limits
 from .bench_job import Job
 from .bench_report import caption, faults, show
 from .inputs import SOME_REFUSED, STDIN, expand, read, tell
@@ -173,7 +172,7 @@ def _pictures(images: list[str] | None, most: int) -> tuple[list[bytes], int]:
         try:
             if path == STDIN:
                 raise UsageError("--images -: is for detect; name files, folders or globs")
-            read(path, Limits())
+            read(path)
             found.append(Path(str(path)).read_bytes())
         except ImageError as error:
             refused += 1

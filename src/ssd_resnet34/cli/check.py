@@ -17,7 +17,7 @@ from ..runtime import session
 from ..runtime.engines import describe
 from ..runtime.tensors import Outputs
 from ..vision.detections import Detections
-from ..vision.images import Image, Limits
+from ..vision.images import Image
 from .inputs import SOME_REFUSED, expand, read, tell
 from .options import AsJson, Inputs, Quiet, ScoreThreshold, Threads, Weights
 from .terminal import complain, progress, say, show_table
@@ -62,7 +62,6 @@ def check(
     Exit code 1 if one is out of tolerance or fails. Tolerances: fp32 heads within 0.02 and 99 %
     of the detections, bf16 90 %, int8 85 %.
     """
-    limits = Limits()
     with ExitStack() as stack:
         runs = [_Run(engine, model) for engine, model in _compared(weights, reference)]
         for run in runs:
@@ -72,7 +71,7 @@ def check(
         for path in expand(images):
             ticker.advance()
             try:
-                image = read(path, limits)
+                image = read(path)
             except ImageError as error:
                 refused += 1
                 tell(error)

@@ -20,7 +20,7 @@ from ..evaluation import dataset
 from ..evaluation.fidelity import PAIRS, Fidelity
 from ..evaluation.guard import HELD_BACK, Bar, Judge, hold_back
 from ..model import SSDResNet34
-from ..vision.images import Image, Limits
+from ..vision.images import Image
 from ..weights import ranges as range_files
 from ..weights.records import EMBEDDED
 from .compile_report import describe, show
@@ -263,7 +263,7 @@ def _images(arguments: Iterable[str] | None) -> list[str | Image | ImageError]:
                     files_seen.add(file)
                     found.append(one)
             else:
-                found.append(read(one, Limits()))
+                found.append(read(one))
         except ImageError as error:
             found.append(error)
     return found

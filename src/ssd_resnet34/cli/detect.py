@@ -14,7 +14,7 @@ from ..detector import Detector
 from ..errors import ImageError, UnreadableFile, UsageError
 from ..video.writing import CODECS
 from ..vision.detections import Detections
-from ..vision.images import Image, Limits
+from ..vision.images import Image
 from ..vision.writers import IMAGE_EXTENSIONS, open_writer
 from . import videos
 from .drawn import Drawings, Places, target_of
@@ -99,7 +99,6 @@ def detect(
     """
     form = _form(as_json, as_csv, as_coco)
     watching = videos.chosen(images, form, frames, every, reconnect)
-    limits = Limits()
     wanted = labels(classes)
     places = None
     if save_to is not None:
@@ -118,7 +117,6 @@ def detect(
                 score_threshold=score_threshold,
                 nms=nms.value,
                 classes=wanted,
-                limits=limits,
             )
         )
         note_size(detector.model.name, detector.model.trained_size, quiet=quiet)
@@ -140,7 +138,7 @@ def detect(
             drawings = Drawings(places, score_threshold, quiet=quiet)
             left_out = None if places.target.is_file else places.target.path
         ticker = stack.enter_context(progress("detect", None, quiet=quiet))
-        for item in _results(detector, expand(images, left_out), limits, verbose):
+        for item in _results(detector, expand(images, left_out), verbose):
             ticker.advance()
             if isinstance(item, ImageError):
                 refused += 1
@@ -162,13 +160,12 @@ def detect(
 def _results(
     detector: Detector,
     sources: Iterable[str | UnreadableFile],
-    limits: Limits,
     verbose: bool,
 ) -> Iterator[tuple[Image, Detections] | ImageError]:
     """Every input's picture and detections, or its refusal, in order; neighbours overlap."""
 
     last = time.perf_counter()
-    for item in detector.stream_pairs(sources, lambda source: read(source, limits)):
+    for item in detector.stream_pairs(sources, read):
         now = time.perf_counter()
         if verbose and not isinstance(item, ImageError):
             complain(f"{item[0].name}: {now - last:.3f} s", "time")

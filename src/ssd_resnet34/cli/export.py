@@ -18,7 +18,7 @@ from ..compiler.export import export as make
 from ..errors import ArtifactError, UsageError
 from ..evaluation.exported import ExportCheck, check_export, made_up
 from ..model import SSDResNet34
-from ..vision.images import Image, Limits
+from ..vision.images import Image
 from .info import graph
 from .inputs import read
 from .options import AsJson, Weights, keep_apart
@@ -110,7 +110,7 @@ def export(
     keep_apart({"--output": output}, {"--weights": weights, "--image": image})
     pictures = made_up(count)
     if image is not None:
-        pictures[0] = read(image, Limits())
+        pictures[0] = read(image)
     elif form == "end-to-end":
         pictures[0] = _park()
     files.check_target(output)

@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Final
 
 from ..errors import ImageError, UnreadableFile
-from ..vision.images import EXTENSIONS, Image, Limits, decode
+from ..vision.images import EXTENSIONS, Image, decode
 from .terminal import complain
 
 STDIN: Final = "-"
@@ -89,7 +89,7 @@ def _unreadable(failed: list[OSError]) -> Iterator[UnreadableFile]:
         yield UnreadableFile(f"{error.filename}: {error.strerror}; check its permission")
 
 
-def read(source: str | UnreadableFile, limits: Limits) -> Image:
+def read(source: str | UnreadableFile) -> Image:
     """The picture of what :func:`expand` gave: a path, stdin, or an error, which is raised.
 
     Raises:
@@ -98,10 +98,10 @@ def read(source: str | UnreadableFile, limits: Limits) -> Image:
     if isinstance(source, UnreadableFile):
         raise source
     if source != STDIN:
-        return decode(source, limits=limits)
+        return decode(source)
     if sys.stdin is None:
         raise UnreadableFile("stdin: closed; give it an image, or name a file")
-    return Image(decode(sys.stdin.buffer, limits=limits).pixels, "stdin")
+    return Image(decode(sys.stdin.buffer).pixels, "stdin")
 
 
 def tell(refused: ImageError) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ..errors import MissingExtra, UsageError
-from ..vision.images import Limits
+from ..vision.images import DEFAULT_LIMITS, Limits
 from .options import (
     Device,
     Engine,
@@ -68,10 +68,10 @@ def serve(
     ] = 10.0,
     max_bytes: Annotated[
         int, typer.Option(min=1, help="Largest image, bytes.")
-    ] = Limits().max_bytes,
+    ] = DEFAULT_LIMITS.max_bytes,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Largest image, pixels.")
-    ] = Limits().max_pixels,
+    ] = DEFAULT_LIMITS.max_pixels,
     token_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help=f"Holds the bearer token; or set {TOKEN}."),
