@@ -220,7 +220,6 @@ def extras() -> str:
         "ray": "`batch --ray`, `serve --ray`",
         "serve": "`serve`",
         "pandas": "`Detections.to_pandas()`",
-        "supervision": "`Detections.to_supervision()`",
     }
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))
     return table(

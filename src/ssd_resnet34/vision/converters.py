@@ -60,7 +60,7 @@ def check_contract(detections: Detections, contract: Contract) -> None:
 
 def to_pandas(detections: Detections) -> Any:
     """See :meth:`Detections.to_pandas`."""
-    pandas = _optional("pandas")
+    pandas = _optional("pandas", "ssd-resnet34[pandas]")
     columns = dict(zip(("left", "top", "right", "bottom"), detections.boxes.T.copy(), strict=True))
     return pandas.DataFrame(
         columns
@@ -75,7 +75,7 @@ def to_pandas(detections: Detections) -> Any:
 
 def to_supervision(detections: Detections) -> Any:
     """See :meth:`Detections.to_supervision`."""
-    return _optional("supervision").Detections(
+    return _optional("supervision", "supervision").Detections(
         xyxy=detections.boxes.copy(),
         confidence=detections.scores.copy(),
         class_id=detections.indices.copy(),
@@ -86,8 +86,8 @@ def to_supervision(detections: Detections) -> Any:
     )
 
 
-def _optional(name: str) -> Any:
+def _optional(name: str, requirement: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise MissingExtra(f"to_{name} needs {name}: pip install 'ssd-resnet34[{name}]'") from error
+        raise MissingExtra(f"to_{name} needs {name}: pip install '{requirement}'") from error

@@ -343,7 +343,8 @@ class Detections:
         ``class_id`` is the model's ``index``; ``data["category_id"]`` keeps the data set's id.
 
         Raises:
-            MissingExtra: supervision is not installed.
+            MissingExtra: supervision is not installed; no extra of this package brings it, since
+                its newer releases bring PyAV, whose wheels carry x264 (GPL).
         """
         from .converters import to_supervision
 
