@@ -228,3 +228,10 @@ def test_published_numbers_near_another_come_nearest_first() -> None:
     assert near(0.5, 0.01) == ()
     found = diagnosis(scorer_of([DIAGONAL]), 0.19618)
     assert found.published[0].what.startswith("MLPerf reference")
+
+
+def test_numbers_in_print_say_nothing_of_a_model_of_other_categories() -> None:
+    scorer = scorer_of([DIAGONAL])
+    explanation = explain(scorer)
+    scorer.collector.contract = replace(COCO, categories=COCO.categories[:-1])
+    assert diagnose(scorer, explanation, 0.19618).published == ()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
-from ..contract import Contract
+from ..contract import COCO, Contract
 from ..errors import EngineUnavailable, UnsupportedPrecision, UsageError
 from ..runtime.session import Session
 from .altered import Altered
@@ -274,7 +274,8 @@ class Diagnosis:
             two, then the nearest first. The run as it is may be among them.
         possible: what else gives it, if it is of other images of the same kind.
         nearest: of all, whether it fits or not.
-        published: numbers in print that are as near; they are of COCO val2017.
+        published: numbers in print that are as near; they are of COCO val2017, so that there are
+            none for a model of other categories.
     """
 
     mine: float
@@ -313,7 +314,8 @@ def diagnose(scorer: Scorer, explanation: Explanation, mine: float) -> Diagnosis
         if one not in fitting and one.distance <= SAME + one.effect.interval.width / 2
     )
     nearest = min(suspects, key=lambda one: one.distance)
-    return Diagnosis(mine, fitting, possible, nearest, near(mine, SAME))
+    of_coco = scorer.collector.contract.categories == COCO.categories
+    return Diagnosis(mine, fitting, possible, nearest, near(mine, SAME) if of_coco else ())
 
 
 def _suspect(effect: Effect, base: Effect, mine: float) -> Suspect:
