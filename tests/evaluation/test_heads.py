@@ -11,7 +11,7 @@ import pytest
 
 from fake_network import constant_heads
 from small_network import CONTRACT
-from ssd_resnet34.contract import COCO, HEAD_NAMES
+from ssd_resnet34.contract import COCO, HEAD_NAMES, Category, Contract
 from ssd_resnet34.errors import HeadsError, UnreadableFile
 from ssd_resnet34.evaluation.heads import HeadFiles
 from ssd_resnet34.vision.postprocess import postprocess
@@ -135,6 +135,15 @@ def test_a_file_that_unpacks_without_end_is_refused_before(tmp_path: Path) -> No
         archive.writestr("cls_0.npy", bytes((64 << 20) + 1))
     with pytest.raises(HeadsError, match="its heads are 67,108,865 bytes"):
         HeadFiles(tmp_path).read(ENTRY, path)
+
+
+def test_heads_of_many_classes_are_no_more_than_theirs(tmp_path: Path) -> None:
+    many = Contract(tuple(Category(n, f"class {n}") for n in range(1, 1204)))  # LVIS
+    path = tmp_path / "000001.npz"
+    shapes = many.head_shapes()
+    np.savez_compressed(path, **{n: np.zeros(shape, np.float32) for n, shape in shapes.items()})
+    outputs = HeadFiles(tmp_path, many).read(ENTRY, path)
+    assert [head.shape for head in outputs] == [(1, *shape) for shape in shapes.values()]
 
 
 def test_keys_tell_folders_and_lineages_apart(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import zipfile
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ _POSITIONAL: Final = tuple(f"arr_{n}" for n in range(len(HEAD_NAMES)))
 """The names that ``numpy.savez(file, *heads)`` gives."""
 
 _MAX_BYTES: Final = 1 << 26
-"""What one file may unpack to; 81 classes in float64 are 10 MB."""
+"""What one file may unpack to, or twice its heads in float64, 20 MB for 81 classes, if more."""
 
 
 class HeadFiles:
@@ -65,7 +66,7 @@ class HeadFiles:
         """
         shown = printable(str(path))
         try:
-            _check_size(path, shown)
+            _check_size(path, shown, max(_MAX_BYTES, 2 * 8 * _elements(self.contract)))
             with npz.reading(path) as arrays:
                 heads = [arrays[name] for name in _names(arrays, shown)]
         except (OSError, ValueError, zipfile.BadZipFile) as error:
@@ -88,14 +89,19 @@ class HeadFiles:
         return Outputs(batched, (context,))
 
 
-def _check_size(path: Path, shown: str) -> None:
+def _elements(contract: Contract) -> int:
+    """Numbers in the heads of one image."""
+    return sum(prod(shape) for shape in contract.head_shapes().values())
+
+
+def _check_size(path: Path, shown: str, most: int) -> None:
     """What a small file unpacks to is bounded before anything is unpacked."""
     with zipfile.ZipFile(path) as archive:
         wanted = {f"{name}.npy" for name in (*HEAD_NAMES, *_POSITIONAL)}
         held = sum(m.file_size for m in archive.infolist() if m.filename in wanted)
-    if held > _MAX_BYTES:
+    if held > most:
         raise HeadsError(
-            f"{shown}: its heads are {held:,} bytes, those of one image at most {_MAX_BYTES:,}; "
+            f"{shown}: its heads are {held:,} bytes, those of one image at most {most:,}; "
             "give one file an image"
         )
 
