@@ -6,15 +6,33 @@ from dataclasses import fields
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from ssd_resnet34.serving import grpc_service
+from ssd_resnet34.serving.grpc_messages import MOST_FIELDS
+from ssd_resnet34.serving.inference import MAX_PARTS, MAX_TENSORS
 from ssd_resnet34.serving.limits import MEBI, ServerLimits, amount
 from ssd_resnet34.serving.line import Budget
 from ssd_resnet34.serving.metrics import Metrics
+from ssd_resnet34.serving.options import MAX_CLASSES
 from ssd_resnet34.serving.pool import Pool
 from ssd_resnet34.serving.refusals import CODES
 from ssd_resnet34.serving.tasks import WorkerConfig
+from ssd_resnet34.serving.tensors import MAX_ELEMENTS
 from ssd_resnet34.vision.images import DEFAULT_LIMITS
 
 from .markdown import table
+
+_FIXED = (
+    (MAX_TENSORS, "inputs", "of a request", "bad_request"),
+    (MAX_ELEMENTS, "elements", "of a BYTES tensor", "bad_request"),
+    (MAX_PARTS, "parts", "of JSON: lists, objects, fields, quotes", "bad_request"),
+    (MAX_CLASSES, "characters", "of `classes`", "bad_request"),
+    (MOST_FIELDS, "fields", "of a gRPC message", "bad_request"),
+    (grpc_service.CALLS, "calls", "of gRPC at the same time, of those with a token", "overloaded"),
+    (grpc_service.OPEN_CALLS, "calls", "of those that need none", "overloaded"),
+    (grpc_service.WATCHES, "calls", "of `Watch`", "overloaded"),
+    (grpc_service.CONNECTIONS, "connections", "to the gRPC port, then it takes no other", ""),
+)
+"""Limits that nobody can set: number, unit, of what, code."""
 
 
 def server_limits() -> str:
@@ -36,6 +54,8 @@ def _limits() -> Iterator[tuple[str, str, str, str]]:
         name = "`--deadline`" if one.name == "deadline" else f"`{one.name}`"
         value = _amount(getattr(server, one.name), facts["unit"])
         yield name, value, facts["meaning"], facts["code"]
+    for number, unit, meaning, code in _FIXED:
+        yield "fixed", _amount(number, unit), meaning, code
 
 
 def server_codes() -> str:

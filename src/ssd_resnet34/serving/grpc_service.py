@@ -28,17 +28,17 @@ _LOG = logging.getLogger(__name__)
 
 _SERVING, _NOT_SERVING, _UNKNOWN_SERVICE = 1, 2, 3
 
-_CALLS: Final = 64
+CALLS: Final = 64
 """At the same time, of those that need the token; each may hold a whole message."""
 
 _OPEN: Final = ("ServerLive", "ServerReady", "Check", "Watch")
 """Calls that need no token. They have places of their own: nobody without it keeps out others."""
 
-_OPEN_CALLS: Final = 32
-_WATCHES: Final = 32
+OPEN_CALLS: Final = 32
+WATCHES: Final = 32
 """They last as long as their clients like."""
 
-_CONNECTIONS: Final = 256
+CONNECTIONS: Final = 256
 """At the same time; each is a descriptor, of which HTTP needs some, too."""
 
 _LOOK_SECONDS: Final = 0.2
@@ -58,9 +58,9 @@ class GrpcService:
     ) -> None:
         self._pool, self._limits, self._budget = pool, limits, budget
         self._metrics, self._token = metrics, token
-        self._calls = asyncio.Semaphore(_CALLS)
-        self._open_calls = asyncio.Semaphore(_OPEN_CALLS)
-        self._watches = asyncio.Semaphore(_WATCHES)
+        self._calls = asyncio.Semaphore(CALLS)
+        self._open_calls = asyncio.Semaphore(OPEN_CALLS)
+        self._watches = asyncio.Semaphore(WATCHES)
 
     def handlers(self) -> list[Any]:
         """For ``grpc.aio.Server.add_generic_rpc_handlers``.
@@ -373,7 +373,7 @@ async def start(service: GrpcService, limits: ServerLimits, address: str) -> Any
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
             ("grpc.so_reuseport", 0),
-            ("grpc.max_allowed_incoming_connections", _CONNECTIONS),
+            ("grpc.max_allowed_incoming_connections", CONNECTIONS),
             ("grpc.max_connection_idle_ms", round(1e3 * limits.idle_seconds)),
             ("grpc.max_connection_age_ms", round(1e3 * limits.send_seconds)),
             ("grpc.max_connection_age_grace_ms", round(1e3 * longest)),

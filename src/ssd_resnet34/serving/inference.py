@@ -29,7 +29,7 @@ MAX_TENSORS: Final = 64
 """Inputs of a request, and entries of its other lists but the values themselves."""
 
 _MAX_DIMENSIONS: Final = 8
-_MAX_PARTS: Final = 1 << 17
+MAX_PARTS: Final = 1 << 17
 """Lists, objects, fields and quotes of the JSON: a list of Python's takes thirty times the two
 bytes that stand for it. A batch of eight tensors in nested lists has 28,833 lists."""
 
@@ -308,8 +308,8 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 def _load(text: bytes) -> Any:
     """JSON, strictly: UTF-8, each key once, no NaN, and no more parts than a request can have."""
-    if sum(map(text.count, (b"[", b"{", b":", b'"'))) > _MAX_PARTS:
-        raise bad_request(f"the JSON has more than {_MAX_PARTS} lists, fields and strings")
+    if sum(map(text.count, (b"[", b"{", b":", b'"'))) > MAX_PARTS:
+        raise bad_request(f"the JSON has more than {MAX_PARTS} lists, fields and strings")
     try:
         return json.loads(
             text.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_constant

@@ -12,7 +12,7 @@ from .refusals import bad_request
 
 NAMES: Final = ("score_threshold", "classes")
 
-_MAX_CLASSES: Final = 32 << 10
+MAX_CLASSES: Final = 32 << 10
 """Characters of ``classes``: looking up each takes microseconds in which nobody else is served."""
 
 
@@ -35,8 +35,8 @@ def read(values: Mapping[str, str | int | float | bool], contract: Contract) -> 
     if classes is None:
         return Selection(threshold)
     text = str(classes)
-    if len(text) > _MAX_CLASSES:
-        raise bad_request(f"classes has {len(text)} characters; at most {_MAX_CLASSES}")
+    if len(text) > MAX_CLASSES:
+        raise bad_request(f"classes has {len(text)} characters; at most {MAX_CLASSES}")
     names = [name for name in dict.fromkeys(map(str.strip, text.split(","))) if name]
     if not names:
         raise bad_request("classes is empty; name at least one, like classes=car,bus")
