@@ -141,7 +141,7 @@ def test_heads_of_many_classes_are_no_more_than_theirs(tmp_path: Path) -> None:
     many = Contract(tuple(Category(n, f"class {n}") for n in range(1, 1204)))  # LVIS
     path = tmp_path / "000001.npz"
     shapes = many.head_shapes()
-    np.savez_compressed(path, **{n: np.zeros(shape, np.float32) for n, shape in shapes.items()})
+    np.savez_compressed(path, *(np.zeros(shape, np.float32) for shape in shapes.values()))
     outputs = HeadFiles(tmp_path, many).read(ENTRY, path)
     assert [head.shape for head in outputs] == [(1, *shape) for shape in shapes.values()]
 
