@@ -66,6 +66,8 @@ def test_a_network_that_is_right_scores_one(evaluate: Evaluate) -> None:
     assert found["intervals"]["AP"]["low"] <= 1
     assert [one["label"] for one in found["classes"]] == ["person", "car", "dog"]
     assert found["settings"]["score_threshold"] == 0.05
+    assert (found["outcome"]["right"], found["outcome"]["score_threshold"]) == (9, 0.3)
+    assert found["best_f1"]["recall"] == 1
     assert found["seconds_per_image"] > 0
     assert found["refused"] == {}
 
@@ -80,6 +82,10 @@ def test_the_table_fits_eighty_columns(evaluate: Evaluate, monkeypatch: Any) -> 
     assert "4 images, 9 objects of 3 classes, 12 detections" in result.out
     assert "95 % interval" in result.out
     assert "points wide with 4 images" in result.out
+    assert "scores over 0.3: 9 of 9 objects found, 0 of another class,\n" in result.out
+    assert "0 misplaced, 0 missed; also 0 once more, 3 invented\n" in result.out
+    assert "best F1 0.857 at scores over " in result.out
+    assert "precision 0.75, recall 1.00" in result.out
 
 
 def test_one_image_has_no_interval_and_few_have_a_doubtful_one(

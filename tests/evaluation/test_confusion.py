@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from small_set import CAT, DOG, KITE, LABELS, data_set, found, truth
 from ssd_resnet34.evaluation.coco import evaluate
-from ssd_resnet34.evaluation.confusion import Verdict, confusion, judge
+from ssd_resnet34.evaluation.confusion import (
+    Outcome,
+    Verdict,
+    best_threshold,
+    confusion,
+    judge,
+    outcome,
+)
 from ssd_resnet34.evaluation.dataset import Dataset
 
 TRUTHS = [
@@ -44,11 +51,12 @@ def test_each_detection_of_the_built_set_is_what_it_was_built_to_be() -> None:
     assert first.right == ((0, 10),)
     assert set(first.confused) == {(1, 11), (3, 13)}
     assert first.missed == (12,)
-    assert set(first.invented) == {6, 7}
+    assert first.repeated == (7,)
+    assert first.invented == (6,)
     assert set(first.ignored) == {4, 5}
     assert first.mistakes == 5
     assert first.f1 == pytest.approx(2 / (4 + 5))
-    assert second == Verdict(2, (), (), (20,), (8,), ())
+    assert second == Verdict(2, missed=(20,), invented=(8,))
     assert second.f1 == 0
 
 
@@ -82,10 +90,76 @@ def test_a_detection_of_its_own_class_is_never_a_confusion() -> None:
     assert (second.mistakes, second.f1) == (0, 1.0)
 
 
+def shifted(category: int, pixels: int, score: float) -> dict[str, Any]:
+    """A result beside place 0, whose boxes are 40 pixels wide."""
+    result = found(1, category, 0, score)
+    left, *rest = result["bbox"]
+    return {**result, "bbox": [left + pixels, *rest]}
+
+
+@pytest.mark.parametrize(
+    ("category", "pixels", "kind"),
+    [
+        (CAT, 10, "right"),  # IoU 0.6
+        (CAT, 20, "misplaced"),  # a third
+        (CAT, 32, "misplaced"),  # a ninth
+        (CAT, 34, "invented"),  # less than a tenth
+        (DOG, 10, "confused"),
+        (DOG, 20, "invented"),
+    ],
+)
+def test_a_box_that_is_off_is_misplaced_as_long_as_it_is_of_the_object(
+    category: int, pixels: int, kind: str
+) -> None:
+    dataset = data_set([truth(1, 1, CAT, 0)])
+    first, _ = judged(dataset, [shifted(category, pixels, 0.9)], 0.3)
+    kinds = ("right", "confused", "misplaced", "invented")
+    assert [one for one in kinds if getattr(first, one)] == [kind]
+    assert bool(first.missed) is (kind == "invented")
+    counts = confusion(dataset, [shifted(category, pixels, 0.9)], [first], (CAT, DOG, KITE)).counts
+    if kind == "misplaced":
+        assert (counts[0, -1], counts[-1, 0]) == (1, 1)
+        assert (first.mistakes, first.f1) == (1, 0)
+
+
+def test_all_verdicts_add_up() -> None:
+    added = outcome(judged(data_set(TRUTHS), RESULTS, 0.3))
+    assert added == Outcome(
+        objects=5, right=1, confused=2, misplaced=0, missed=2, repeated=1, invented=2, ignored=2
+    )
+
+
+def test_the_best_threshold_is_the_one_with_the_highest_f1() -> None:
+    dataset = data_set([truth(n, 1, CAT, n) for n in range(4)])
+    results = [
+        found(1, CAT, 0, 0.9),
+        found(1, DOG, 1, 0.8),
+        found(1, CAT, 2, 0.6),
+        found(1, KITE, 9, 0.4),
+        found(1, KITE, 10, 0.4),
+        found(1, KITE, 12, 0.4),
+        found(1, CAT, 3, 0.4),  # would help, but not without the three kites
+        found(1, KITE, 11, 0.3),
+    ]
+    choice = best_threshold(results, evaluate(dataset, results).matches)
+    assert choice is not None
+    assert choice.threshold == pytest.approx((0.6 + 0.4) / 2)
+    assert (choice.precision, choice.recall) == (2 / 3, 2 / 4)
+    assert choice.f1 == pytest.approx(4 / 7)
+    verdict, _ = judged(dataset, results, choice.threshold)
+    assert verdict.f1 == pytest.approx(choice.f1)
+
+
+def test_where_nothing_is_right_there_is_no_best_threshold() -> None:
+    dataset = data_set([truth(1, 1, CAT, 0)])
+    for results in ([], [found(1, DOG, 5, 0.9)]):
+        assert best_threshold(results, evaluate(dataset, results).matches) is None
+
+
 def test_an_ignored_object_that_is_not_found_is_not_missed() -> None:
     dataset = data_set([truth(1, 1, CAT, 0, ignore=1), truth(2, 1, DOG, 1, iscrowd=1)])
     first, _ = judged(dataset, [], 0.3)
-    assert first == Verdict(1, (), (), (), (), ())
+    assert first == Verdict(1)
 
 
 @st.composite
@@ -116,9 +190,9 @@ def test_everything_that_counts_has_one_verdict(
     seen: Counter[int] = Counter()
     objects: Counter[int] = Counter()
     for one in verdicts:
-        pairs = one.right + one.confused
+        pairs = one.right + one.confused + one.misplaced
         seen.update([result for result, _ in pairs])
-        seen.update(one.invented + one.ignored)
+        seen.update(one.repeated + one.invented + one.ignored)
         objects.update([annotation for _, annotation in pairs])
         objects.update(one.missed)
     counted = {n for n, one in enumerate(results) if one["score"] > threshold}

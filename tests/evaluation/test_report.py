@@ -120,6 +120,9 @@ class TestNumbers:
         assert tiles["Another class"] == "1objects"
         assert tiles["Missed"] == "0objects"
         assert tiles["Invented"] == "1detections"
+        assert (tiles["Misplaced"], tiles["Once more"]) == ("0objects", "0detections")
+        assert tiles["Best F1"] == "0.667scores over 0.65"
+        assert tiles["Precision, recall"] == "0.67, 0.67at the best F1"
 
     def test_the_threshold_decides_what_is_invented_and_not_what_ap_is(self, write: Write) -> None:
         low, high = (
@@ -269,10 +272,10 @@ class TestImages:
         results = [found(1, DOG, 10, 0.5), found(1, DOG, 12, 0.75), found(1, KITE, 14, 0.9)]
         reader = strict(write(dataset, results))
         said = [one.text for one in reader.all("li")]
-        assert [one for one in said if "missed" in one or "nothing" in one] == [
+        assert [one for one in said if "missed" in one or "none is" in one] == [
             "3 × cat missed",
-            "kite 0.90 where nothing is",
-            "2 × dog up to 0.75 where nothing is",
+            "kite 0.90 where none is",
+            "2 × dog up to 0.75 where none is",
         ]
 
     def test_pictures_are_bounded_in_number_and_size(self, write: Write, tmp_path: Path) -> None:

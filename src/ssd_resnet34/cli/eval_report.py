@@ -1,13 +1,15 @@
 """What ``ssd-resnet34 eval`` says on the terminal and to machines."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from ..benchmarking.wording import counted
 from ..evaluation import page
 from ..evaluation.bootstrap import CONFIDENCE, Interval, doubts
 from ..evaluation.coco import SIZES, UNDEFINED, Evaluation
+from ..evaluation.confusion import COUNTED, Choice, Outcome, best_threshold, judge, outcome
 from ..evaluation.dataset import Dataset
 from ..evaluation.report import MEANINGS
 from .eval_inputs import Given
@@ -29,6 +31,16 @@ class Found:
     given: Given
     evaluation: Evaluation
     intervals: Mapping[str, Interval]
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """What became of objects and detections over :data:`.confusion.COUNTED`."""
+        return outcome(judge(self.dataset, self.given.results, self.evaluation.matches))
+
+    @cached_property
+    def choice(self) -> Choice | None:
+        """The score threshold with the best F1."""
+        return best_threshold(self.given.results, self.evaluation.matches)
 
 
 def describe(found: Found) -> dict[str, Any]:
@@ -65,6 +77,8 @@ def describe(found: Found) -> dict[str, Any]:
             }
             for category, one in scores.classes.items()
         ],
+        "outcome": {"score_threshold": COUNTED, **asdict(found.outcome)},
+        "best_f1": None if found.choice is None else asdict(found.choice),
         "seconds_per_image": found.given.seconds,
         "refused": dict(found.given.refused),
         "notes": list(found.given.notes),
@@ -107,6 +121,23 @@ def show(found: Found) -> None:
     ]
     headings = ("class", "objects", "AP", "AP50", "AR100", *SIZES)
     show_table(headings, classes, right=range(1, len(headings)), folding=0)
+    _show_outcome(found)
+
+
+def _show_outcome(found: Found) -> None:
+    """What became of objects and detections, and which threshold is best."""
+    made, choice = found.outcome, found.choice
+    print(
+        f"scores over {COUNTED}: {made.right:,} of {counted(made.objects, 'object')} found, "
+        f"{made.confused:,} of another class,\n"
+        f"{made.misplaced:,} misplaced, {made.missed:,} missed; also {made.repeated:,} once more, "
+        f"{made.invented:,} invented"
+    )
+    if choice is not None:
+        print(
+            f"best F1 {choice.f1:.3f} at scores over {choice.threshold:.2f}: precision "
+            f"{choice.precision:.2f}, recall {choice.recall:.2f}"
+        )
 
 
 def show_differences(

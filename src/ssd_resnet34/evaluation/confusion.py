@@ -9,13 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..detector import DEFAULT_SCORE_THRESHOLD
-from .agreement import one_to_one, pairwise_iou
+from .agreement import MATCH_IOU, one_to_one, pairwise_iou
 from .coco import ImageMatches
 from .dataset import Dataset
 
 COUNTED: Final = DEFAULT_SCORE_THRESHOLD
 """Score that a detection must exceed to be judged, unless the caller says otherwise: what
 ``detect`` shows. Average precision goes on to 0.05, where most detections are wrong."""
+
+
+MISPLACED: Final = 0.1
+"""IoU from which a box of the right class is a misplaced one, as in TIDE (Bolya et al. 2020): with
+less it is none of that object."""
 
 
 @dataclass(frozen=True)
@@ -27,28 +32,34 @@ class Verdict:
         image_id: the image's.
         right: (result, truth) of the same class, as COCO matches at IoU 0.5.
         confused: (result, truth) of two classes: IoU 0.5 or more, and neither found its own.
+        misplaced: (result, truth) of the same class: IoU 0.1 to 0.5, and neither found another.
         missed: truths that nothing found.
+        repeated: results of the class of an object at IoU 0.5 that another result found.
         invented: results where no truth is.
         ignored: results on a crowd or an object to ignore, neither right nor wrong.
     """
 
     image_id: int
-    right: tuple[tuple[int, int], ...]
-    confused: tuple[tuple[int, int], ...]
-    missed: tuple[int, ...]
-    invented: tuple[int, ...]
-    ignored: tuple[int, ...]
+    right: tuple[tuple[int, int], ...] = ()
+    confused: tuple[tuple[int, int], ...] = ()
+    misplaced: tuple[tuple[int, int], ...] = ()
+    missed: tuple[int, ...] = ()
+    repeated: tuple[int, ...] = ()
+    invented: tuple[int, ...] = ()
+    ignored: tuple[int, ...] = ()
 
     @property
     def mistakes(self) -> int:
-        """A confusion is one mistake."""
-        return len(self.confused) + len(self.missed) + len(self.invented)
+        """A confusion is one mistake, and so is a misplaced box."""
+        pairs, alone = (self.confused, self.misplaced), (self.missed, self.repeated, self.invented)
+        return sum(map(len, (*pairs, *alone)))
 
     @property
     def f1(self) -> float:
         """2 · right / (objects + detections), 0..1; 1 where there is neither."""
         right = 2 * len(self.right)
-        both = right + 2 * len(self.confused) + len(self.missed) + len(self.invented)
+        pairs = len(self.confused) + len(self.misplaced)
+        both = right + 2 * pairs + sum(map(len, (self.missed, self.repeated, self.invented)))
         return right / both if both else 1.0
 
 
@@ -62,7 +73,8 @@ def judge(
 
     Right is what COCO's matching of the same ``results`` at IoU 0.5 says. It goes by descending
     score, so what a result finds does not depend on those below it, and the threshold can be
-    applied afterwards. What is left over is paired whatever its class, best IoU first.
+    applied afterwards. What is left over is paired whatever its class, best IoU first; then
+    boxes of the right class that are off.
     """
     truths = {one["id"]: one for one in dataset.annotations}
     return [
@@ -90,21 +102,44 @@ def _judged(
                 missed.append(match.annotation)
         elif counts:
             (ignored if match.ignored else wrong).append(match.result)
-    pairs = one_to_one(
-        pairwise_iou(
-            corners([results[one]["bbox"] for one in wrong]),
-            corners([truths[one]["bbox"] for one in missed]),
+
+    def overlaps(ours: Sequence[int], theirs: Sequence[int]) -> NDArray[np.float64]:
+        return pairwise_iou(
+            corners([results[one]["bbox"] for one in ours]),
+            corners([truths[one]["bbox"] for one in theirs]),
         )
-    )
-    rows, columns = {i for i, _ in pairs}, {j for _, j in pairs}
+
+    def of_one_class(ours: Sequence[int], theirs: Sequence[int]) -> NDArray[np.float64]:
+        mine = np.array([results[one]["category_id"] for one in ours], np.int64)
+        wanted = np.array([truths[one]["category_id"] for one in theirs], np.int64)
+        return np.where(mine[:, None] == wanted, overlaps(ours, theirs), 0.0)
+
+    confused = [(wrong[i], missed[j]) for i, j in one_to_one(overlaps(wrong, missed))]
+    wrong, missed = _without(wrong, missed, confused)
+    again = (of_one_class(wrong, [truth for _, truth in right]) >= MATCH_IOU).any(axis=1)
+    repeated = [wrong[i] for i in np.flatnonzero(again)]
+    wrong = [wrong[i] for i in np.flatnonzero(~again)]
+    pairs = one_to_one(of_one_class(wrong, missed), MISPLACED)
+    misplaced = [(wrong[i], missed[j]) for i, j in pairs]
+    wrong, missed = _without(wrong, missed, misplaced)
     return Verdict(
         image_id,
-        tuple(right),
-        tuple((wrong[i], missed[j]) for i, j in pairs),
-        tuple(one for j, one in enumerate(missed) if j not in columns),
-        tuple(one for i, one in enumerate(wrong) if i not in rows),
-        tuple(ignored),
+        right=tuple(right),
+        confused=tuple(confused),
+        misplaced=tuple(misplaced),
+        missed=tuple(missed),
+        repeated=tuple(repeated),
+        invented=tuple(wrong),
+        ignored=tuple(ignored),
     )
+
+
+def _without(
+    results: Sequence[int], truths: Sequence[int], pairs: Sequence[tuple[int, int]]
+) -> tuple[list[int], list[int]]:
+    """What is in none of the pairs."""
+    ours, theirs = {one for one, _ in pairs}, {one for _, one in pairs}
+    return [one for one in results if one not in ours], [one for one in truths if one not in theirs]
 
 
 def corners(boxes: Sequence[Sequence[float]]) -> NDArray[np.float32]:
@@ -113,12 +148,70 @@ def corners(boxes: Sequence[Sequence[float]]) -> NDArray[np.float32]:
     return np.hstack((values[:, :2], values[:, :2] + values[:, 2:])).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """All verdicts added up: how many objects, and detections, of each kind."""
+
+    objects: int
+    right: int
+    confused: int
+    misplaced: int
+    missed: int
+    repeated: int
+    invented: int
+    ignored: int
+
+
+def outcome(verdicts: Sequence[Verdict]) -> Outcome:
+    """What became of all objects and detections."""
+    kinds = ("right", "confused", "misplaced", "missed", "repeated", "invented", "ignored")
+    counts = {kind: sum(len(getattr(one, kind)) for one in verdicts) for kind in kinds}
+    objects = sum(counts[kind] for kind in ("right", "confused", "misplaced", "missed"))
+    return Outcome(objects, **counts)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """``threshold``: scores over it are kept; ``precision``, ``recall`` and their ``f1`` then, over
+    all classes, 0..1."""
+
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
+
+
+def best_threshold(
+    results: Sequence[Mapping[str, Any]], matches: Mapping[int, ImageMatches]
+) -> Choice | None:
+    """The score threshold with the highest F1 at IoU 0.5, in the middle of the gap between two
+    scores; None where nothing is right."""
+    counted = [one for found in matches.values() for one in found.results if not one.ignored]
+    counted.sort(key=lambda one: -results[one.result]["score"])
+    right = np.cumsum([one.right for one in counted])
+    if not counted or not right[-1]:
+        return None
+    objects = int(right[-1]) + sum(len(found.missed) for found in matches.values())
+    scores = np.array([results[one.result]["score"] for one in counted])
+    kept = np.arange(1, len(counted) + 1)
+    f1 = np.where(np.append(scores[1:] < scores[:-1], True), 2 * right / (kept + objects), 0.0)
+    n = int(f1.argmax())
+    below = scores[n + 1] if n + 1 < len(scores) else 0.0
+    return Choice(
+        float((scores[n] + below) / 2),
+        float(right[n] / kept[n]),
+        float(right[n] / objects),
+        float(f1[n]),
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Confusion:
     """``counts[i, j]``: objects of ``labels[i]`` that were taken for ``labels[j]``.
 
     int64 (n + 1, n + 1) for n labels; the last row is background (a detection where nothing is),
-    the last column background too (an object that was not found).
+    the last column background too (an object that was not found). A misplaced box is both, and a
+    repeated one is the former.
     """
 
     labels: tuple[str, ...]
@@ -178,9 +271,10 @@ def confusion(
     for verdict in verdicts:
         for result, truth in verdict.right + verdict.confused:
             pairs[truths[truth], place[results[result]["category_id"]]] += 1
-        for truth in verdict.missed:
+        for truth in (*verdict.missed, *(truth for _, truth in verdict.misplaced)):
             pairs[truths[truth], nothing] += 1
-        for result in verdict.invented:
+        off = (*verdict.repeated, *(result for result, _ in verdict.misplaced))
+        for result in (*verdict.invented, *off):
             pairs[nothing, place[results[result]["category_id"]]] += 1
     counts = np.zeros((nothing + 1, nothing + 1), np.int64)
     for (i, j), count in pairs.items():

@@ -14,7 +14,15 @@ from ..errors import UsageError
 from . import page
 from .bootstrap import CONFIDENCE, Interval
 from .coco import NAMES, SIZES, UNDEFINED, Evaluation, Scores
-from .confusion import COUNTED, Confusion, Verdict, confusion, judge
+from .confusion import (
+    COUNTED,
+    Confusion,
+    Verdict,
+    best_threshold,
+    confusion,
+    judge,
+    outcome,
+)
 from .dataset import Dataset
 from .figures import Plot, mean_curve, recall_plot, shade
 from .gallery import Gallery, Picture
@@ -133,7 +141,8 @@ def write(
         meanings=MEANINGS,
         intervals={n: one for n, one in (intervals or {}).items() if one.low != UNDEFINED},
         confidence=CONFIDENCE,
-        outcome=_outcome(verdicts),
+        outcome=outcome(verdicts),
+        choice=best_threshold(results, evaluation.matches),
         plot=_plot(scores, curves),
         classes=_by_ap(scores),
         sizes=_sizes(dataset, evaluation),
@@ -145,26 +154,6 @@ def write(
         worst=scenes[1],
     )
     files.write(path, data)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """All verdicts added up."""
-
-    objects: int
-    right: int
-    confused: int
-    missed: int
-    invented: int
-    ignored: int
-
-
-def _outcome(verdicts: Sequence[Verdict]) -> Outcome:
-    right, confused, missed, invented, ignored = (
-        sum(len(getattr(one, field)) for one in verdicts)
-        for field in ("right", "confused", "missed", "invented", "ignored")
-    )
-    return Outcome(right + confused + missed, right, confused, missed, invented, ignored)
 
 
 def _plot(scores: Scores, wanted: Sequence[str]) -> Plot:
@@ -243,7 +232,7 @@ def _taken(table: Confusion) -> list[Taken]:
 @dataclass(frozen=True)
 class Alone:
     """Objects that were missed, ``share`` 0..1 of all of the class, None without any object; and
-    detections where nothing is."""
+    detections that are of none. A misplaced one is both."""
 
     label: str
     missed: int
@@ -316,8 +305,8 @@ def _scene(
     evaluation: Evaluation,
 ) -> Scene:
     truth = gallery.truth(verdict.image_id, evaluation.category_ids)
-    positions = [one for one, _ in verdict.right + verdict.confused]
-    positions += verdict.invented + verdict.ignored
+    positions = [one for one, _ in verdict.right + verdict.confused + verdict.misplaced]
+    positions += verdict.repeated + verdict.invented + verdict.ignored
     found = sorted((results[one] for one in positions), key=lambda one: -float(one["score"]))
     pictures, reason = gallery.pictures(verdict.image_id, {"Truth": truth, "Detections": found})
     events = _events(verdict, results, {one["id"]: one for one in truth}, dataset.labels())
@@ -343,18 +332,22 @@ def _events(
     def found(number: int) -> str:
         return f"{label(results[number])} {results[number]['score']:.2f}"
 
+    def together(places: Sequence[int], what: str) -> list[str]:
+        scores: dict[str, list[float]] = {}
+        for r in places:
+            scores.setdefault(label(results[r]), []).append(results[r]["score"])
+        return [
+            f"{_times(name, len(of))} {'up to ' if len(of) > 1 else ''}{max(of):.2f} {what}"
+            for name, of in scores.items()
+        ]
+
     missed = Counter(label(truths[t]) for t in verdict.missed)
-    invented: dict[str, list[float]] = {}
-    for r in verdict.invented:
-        invented.setdefault(label(results[r]), []).append(results[r]["score"])
     return [
         *(f"{label(truths[t])} taken for {found(r)}" for r, t in verdict.confused),
+        *together([r for r, _ in verdict.misplaced], "misplaced"),
         *(f"{_times(name, count)} missed" for name, count in missed.items()),
-        *(
-            f"{_times(name, len(scores))} {'up to ' if len(scores) > 1 else ''}{max(scores):.2f} "
-            "where nothing is"
-            for name, scores in invented.items()
-        ),
+        *together(verdict.repeated, "once more"),
+        *together(verdict.invented, "where none is"),
     ]
 
 
