@@ -151,8 +151,9 @@ def test_a_truncated_log_is_refused_by_line(tmp_path: Path, dataset: Dataset) ->
         ({"qsl_idx": 0, "data": "00" * 32}, "reshape"),
         ({"qsl_idx": "0", "data": ""}, "qsl_idx '0'"),
         (3, "not subscriptable"),
-        (record(0, [0, 0, 0, 1, 1, float("nan"), 1]), "NaN, infinity or a fraction"),
-        (record(0, [0, 0, 0, 1, 1, 0.5, 1.5]), "NaN, infinity or a fraction"),
+        (record(0, [0, 0, 0, 1, 1, float("nan"), 1]), "NaN, infinity, a number beyond"),
+        (record(0, [0, 0, 0, 1, 1, 0.5, 1.5]), "any box or a fraction for a class"),
+        (record(0, [0, 0, 0, 1, 1e38, 0.5, 1]), "a number beyond any box"),
     ],
 )
 def test_a_record_that_is_none_is_refused_by_number(

@@ -247,6 +247,9 @@ def test_images_of_a_coco_document_are_told_apart(
         read_predictions(written(tmp_path, coco_document(*images), "found.json"), dataset)
 
 
-def test_a_score_beyond_any_float_is_refused(tmp_path: Path, dataset: Dataset) -> None:
+@pytest.mark.parametrize("score", [10**400, 1e300])  # pictures are drawn in float32
+def test_a_score_beyond_any_float_is_refused(
+    tmp_path: Path, dataset: Dataset, score: float
+) -> None:
     with pytest.raises(UsageError, match="entry 1 has no image_id, category_id and score"):
-        read_predictions(written(tmp_path, [coco(score=10**400)], "found.json"), dataset)
+        read_predictions(written(tmp_path, [coco(score=score)], "found.json"), dataset)

@@ -24,6 +24,9 @@ Rows = NDArray[np.float32]
 _ROW: Final = 7
 """Numbers a detection."""
 
+_BEYOND: Final = 1e31
+"""Larger than any fraction of an image that is decoded; in pixels still finite in float32."""
+
 _WORDS: Final[Mapping[Numbering, str]] = {
     "category_id": "category ids",
     "index": "positions among the sorted category ids, as the public reference writes them",
@@ -105,10 +108,11 @@ def _record(name: str, where: str, entry: Any) -> tuple[int, Rows]:
             f"{name}: {where} is none of an accuracy log ({error}); a record has qsl_idx and data, "
             "the hexadecimal bytes of float32 rows of 7"
         ) from error
-    if not np.isfinite(values).all() or (values[:, 6] % 1 != 0).any():
+    # Not so for a NaN.
+    if not (np.abs(values) < _BEYOND).all() or (values[:, 6] % 1 != 0).any():
         raise UsageError(
-            f"{name}: {where} has NaN, infinity or a fraction for a class; rows are index, ymin, "
-            "xmin, ymax, xmax, score, class"
+            f"{name}: {where} has NaN, infinity, a number beyond any box or a fraction for a "
+            "class; rows are index, ymin, xmin, ymax, xmax, score, class"
         )
     return index, values
 

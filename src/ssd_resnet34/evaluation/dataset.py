@@ -282,11 +282,7 @@ def checked_box(name: str, where: str, value: Any) -> list[float]:
     Raises:
         UsageError: not four numbers that float32 holds, or a negative size.
     """
-    if (
-        not isinstance(value, list)
-        or len(value) != 4
-        or not all(is_number(one) and abs(one) <= _LARGEST for one in value)
-    ):
+    if not isinstance(value, list) or len(value) != 4 or not all(map(is_single, value)):
         raise UsageError(
             f"{name}: {where} has the bbox {value!r:.60}; give left, top, width, height"
         )
@@ -308,6 +304,11 @@ def is_number(value: Any) -> bool:
     if is_id(value):
         return -sys.float_info.max <= value <= sys.float_info.max
     return isinstance(value, float) and math.isfinite(value)
+
+
+def is_single(value: Any) -> bool:
+    """Whether a value of JSON is a number that float32 holds, and the sum of two such."""
+    return is_number(value) and abs(value) <= _LARGEST
 
 
 def _last(file_name: str) -> str:

@@ -12,7 +12,7 @@ from ..files import open_regular
 from ..vision.detections import Detections
 from . import accuracy_log
 from .accuracy_log import Numbering
-from .dataset import Dataset, check_unique, checked_box, is_id, is_number, some
+from .dataset import Dataset, check_unique, checked_box, is_id, is_single, some
 
 _FORMS: Final = (
     "give COCO results (a JSON list of image_id, category_id, bbox, score), the JSON or JSON lines "
@@ -249,7 +249,7 @@ class _Checks:
         entry = entry if isinstance(entry, dict) else {}
         ids = {key: entry.get(key) for key in ("image_id", "category_id")}
         score = entry.get("score")
-        if not all(map(is_id, ids.values())) or not is_number(score):
+        if not all(map(is_id, ids.values())) or not is_single(score):
             raise UsageError(
                 f"{self.name}: {where} has no image_id, category_id and score, all numbers; "
                 f"{_FORMS}"
