@@ -1,12 +1,13 @@
 """Progress on stderr where there is no terminal."""
 
+import sys
 import time
 from collections.abc import Callable
 
 import pytest
 
 from fake_clock import FakeClock
-from ssd_resnet34.cli.terminal import progress
+from ssd_resnet34.cli.terminal import progress, status
 
 Said = Callable[..., list[str]]
 
@@ -47,3 +48,28 @@ def test_short_work_and_quiet_work_say_nothing(said: Said) -> None:
 
 def test_work_that_takes_more_steps_than_were_expected_goes_on_to_tell(said: Said) -> None:
     assert said(2, 40, 4)[1:] == ["progress: eval, 3 of 2", "progress: eval, 4 of 2"]
+
+
+@pytest.mark.parametrize(("quiet", "told"), [(False, ["0", "2", "4", "5"]), (True, [])])
+def test_a_run_in_its_own_words_has_a_line_when_it_is_due_and_where_it_must(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], quiet: bool, told: list[str]
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    with status("loading", quiet=quiet, every=60) as shown:
+        for step, work in enumerate([clock.taking(30)] * 6):
+            shown.show(f"{step}", step, 6, always=step in (0, 5))
+            work()
+        assert not shown.is_due()
+    assert capfd.readouterr().err.splitlines() == [f"progress: {one}" for one in told]
+
+
+def test_on_a_terminal_the_words_are_beside_the_bar(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with status("loading", quiet=False, every=60) as shown:
+        shown.show("epoch 1/2 [bold]", 1, 2)
+    err = capfd.readouterr().err
+    assert "epoch 1/2 [bold]" in err
+    assert "progress: " not in err

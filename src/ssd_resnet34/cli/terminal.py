@@ -13,6 +13,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -24,6 +25,8 @@ from ..vision.images import printable as printable  # the commands take it from 
 
 EVERY: Final = 30.0
 """Seconds between two lines of progress where there is no terminal."""
+
+_REFRESH: Final = 0.2
 
 
 def complain(message: str | Sequence[str], kind: str = "error") -> None:
@@ -96,6 +99,43 @@ class Ticker:
             self._bar.advance(self._task, amount)
 
 
+class Status:
+    """How far a long run is, in its own words; see :func:`status`."""
+
+    def __init__(self, bar: Progress | None, text: str, *, quiet: bool, every: float) -> None:
+        self._bar, self._quiet, self._every = bar, quiet, every
+        self._task: Any = None if bar is None else bar.add_task(text, total=None)
+        self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time to show more."""
+        wait = self._every if self._bar is None else _REFRESH
+        return time.monotonic() - self._last >= wait
+
+    def show(self, text: str, done: float, total: int | None, *, always: bool = False) -> None:
+        """Beside the bar; where there is none a line, if it is due, or ``always``."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=text, completed=done, total=total)
+        elif not (always or self.is_due()):
+            return
+        elif not self._quiet:
+            complain(text, "progress")
+        self._last = time.monotonic()
+
+
+@contextmanager
+def status(text: str, *, quiet: bool, every: float) -> Iterator[Status]:
+    """A bar on stderr where that is a terminal, with words beside it, ``text`` first; else lines,
+    one in ``every`` seconds."""
+    if quiet or not sys.stderr.isatty():
+        yield Status(None, text, quiet=quiet, every=every)
+        return
+    columns = (SpinnerColumn(), BarColumn(20), TextColumn("{task.description}", markup=False))
+    console = Console(stderr=True, highlight=False, markup=False)
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield Status(bar, text, quiet=quiet, every=every)
+
+
 class _Lines(Ticker):
     """Lines about one piece of work: at most one in ``EVERY`` seconds, none at its end."""
 
@@ -103,17 +143,14 @@ class _Lines(Ticker):
         super().__init__(None)
         self._title, self._total = title, total
         self._done = 0.0
-        self._last = time.monotonic()
+        self._status = Status(None, title, quiet=False, every=EVERY)
 
     def advance(self, amount: float = 1) -> None:
         """Say how far it is, if it is time to."""
         self._done += amount
-        now = time.monotonic()
-        if now - self._last < EVERY or self._done == self._total:
-            return
-        self._last = now
-        of = "done" if self._total is None else f"of {self._total:,}"
-        complain(f"{self._title}, {self._done:,.0f} {of}", "progress")
+        if self._done != self._total:
+            of = "done" if self._total is None else f"of {self._total:,}"
+            self._status.show(f"{self._title}, {self._done:,.0f} {of}", self._done, self._total)
 
 
 @contextmanager

@@ -1,46 +1,32 @@
 """What ``ssd-resnet34 train`` shows while it runs, and at its end."""
 
 import shlex
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Self
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from typing import TYPE_CHECKING, Any, Self
 
 from ..benchmarking.wording import span
-from .terminal import complain, printable
+from .terminal import EVERY, Status, complain, printable, status
 
 if TYPE_CHECKING:
     from ..training.fitting import Trained
     from ..training.fitting.loop import Step, Watch
 
-EVERY: Final = 30.0
-"""Seconds between two lines where there is no terminal."""
-
 
 class Shown:
     """Progress on stderr: a bar on a terminal, a line now and then in a log."""
 
-    def __init__(self, images: int, bar: Progress | None, *, quiet: bool) -> None:
-        self._images, self._bar, self._quiet = images, bar, quiet
-        self._task = None if bar is None else bar.add_task("loading", total=None)
-        self._last = time.monotonic() - EVERY
+    def __init__(self, images: int, status: Status, *, quiet: bool) -> None:
+        self._images, self._status, self._quiet = images, status, quiet
+        self._begun = False
         self._seen = 0
 
     @classmethod
     @contextmanager
     def on_stderr(cls, images: int, *, quiet: bool) -> Iterator[Self]:
         """Progress of a run that is validated on ``images`` images."""
-        if quiet or not sys.stderr.isatty():
-            yield cls(images, None, quiet=quiet)
-            return
-        columns = (BarColumn(20), TextColumn("{task.description}", markup=False))
-        console = Console(stderr=True, highlight=False, markup=False)
-        with Progress(*columns, console=console, transient=True) as bar:
-            yield cls(images, bar, quiet=quiet)
+        with status("loading", quiet=quiet, every=EVERY) as found:
+            yield cls(images, found, quiet=quiet)
 
     def watch(self) -> "Watch":
         """These methods, as the trainer calls them."""
@@ -70,12 +56,15 @@ class Shown:
             f"epoch {step.epoch}/{step.epochs} step {step.step - (step.epoch - 1) * each}/{each} "
             f"loss {step.outcome.loss:.3f} rate {step.rate:.1e} {span(step.left)} left"
         )
-        self._show(text, step.step, step.steps, always=step.step == step.steps)
+        edge = not self._begun or step.step == step.steps
+        self._status.show(text, step.step, step.steps, always=edge)
+        self._begun = True
 
     def image(self) -> None:
         """An image of the validation was detected."""
         self._seen += 1
-        self._show(f"validating: image {self._seen} of {self._images}", self._seen, self._images)
+        text = f"validating: image {self._seen} of {self._images}"
+        self._status.show(text, self._seen, self._images)
 
     def validation(self, epoch: int, numbers: Mapping[str, float], better: bool) -> None:
         """An epoch was scored; ``numbers`` from 0 to 1."""
@@ -87,15 +76,6 @@ class Shown:
     def ending(self) -> None:
         """Ctrl-C or SIGTERM."""
         self.note("ending after this step; once more ends it at once, without a checkpoint")
-
-    def _show(self, text: str, done: int, total: int, *, always: bool = False) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=text, completed=done, total=total)
-            return
-        now = time.monotonic()
-        if not self._quiet and (always or now - self._last >= EVERY):
-            self._last = now
-            complain(text, "progress")
 
 
 def describe(trained: "Trained") -> dict[str, Any]:
