@@ -211,6 +211,11 @@ def test_path_bytes_file_and_pil_are_the_same_picture(tmp_path: Path) -> None:
             assert image.name == (str(path) if named or source == str(path) else "")
 
 
+def test_a_decoded_picture_comes_back_as_it_is() -> None:
+    image = decode(np.zeros((2, 3), np.uint8))
+    assert decode(image) is image
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile, match=r"gone\.jpg: No such file"):
         decode(tmp_path / "gone.jpg")

@@ -59,6 +59,7 @@ def test_samples_equal_the_golden_ones(
     [
         (480, 640), (1, 1), (1, 65500), (65500, 1), (1199, 1201), (1200, 1200), (1801, 2300),
         (3000, 4000), (2999, 3997), (4000, 3000), (65500, 62), (2, 3), (1080, 1920),
+        (600, 7000),  # large, and yet higher afterwards
     ],
 )  # fmt: skip
 def test_every_size_equals_the_literal_recipe(size: tuple[int, int]) -> None:
