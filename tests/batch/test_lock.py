@@ -1,5 +1,6 @@
 """One run at a time: a living holder is respected, a dead one is recognised, here and elsewhere."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -128,6 +129,44 @@ def test_of_many_that_break_a_stale_lock_one_gets_it(tmp_path: Path) -> None:
         thread.join()
     assert most
     assert max(most) == 1
+
+
+def test_one_that_stands_still_while_it_breaks_a_lock_takes_no_other(tmp_path: Path) -> None:
+    class Slow(LocalPlace):
+        def remove(self, name: str) -> None:
+            if name == NAME and json.loads(self.read(name))["token"] == "x":
+                time.sleep(3 * locks._SETTLE)
+            super().remove(name)
+
+    holder = {**locks._this_process(), "started": "1", "token": "x", "beat": 0}
+    place(tmp_path).write(NAME, json.dumps(holder).encode())
+    inside: list[int] = []
+    most = []
+
+    def contend(where: LocalPlace) -> None:
+        with contextlib.suppress(OutputLocked), Lock(where):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(5 * locks._SETTLE)
+            inside.pop()
+
+    slow = threading.Thread(target=contend, args=(Slow(tmp_path / "out", HASTY),))
+    slow.start()
+    time.sleep(locks._SETTLE / 3)
+    contend(place(tmp_path))
+    slow.join()
+    assert most
+    assert max(most) == 1
+    assert place(tmp_path).names("_run") == []
+
+
+def test_a_mark_left_by_one_that_died_while_it_broke_a_lock_is_passed_over(tmp_path: Path) -> None:
+    holder = {**locks._this_process(), "started": "1", "token": "x", "beat": 0}
+    place(tmp_path).write(NAME, json.dumps(holder).encode())
+    place(tmp_path).write(locks._mark(holder), b"")
+    with Lock(place(tmp_path), stale=0.3):
+        pass
+    assert place(tmp_path).names("_run") == []
 
 
 @pytest.mark.parametrize("pid", [10**30, -1, 0, "many", None])

@@ -6,6 +6,7 @@ changed for a minute on our clock: no two clocks are ever compared.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -72,14 +73,32 @@ class Lock:
         broken = False
         while not self.place.create(NAME, _encoded(self._mine)):
             dead = self._wait_for_the_dead()
-            if dead is not None and self._read() == dead:  # nobody else broke it meanwhile
-                self.place.remove(NAME)
+            if dead is not None:
+                self._break(dead)
             broken = True
         if broken:
-            time.sleep(_SETTLE)  # one who saw the same dead lock may yet remove this one
+            time.sleep(_SETTLE)  # where a store cannot create alone, the last of several has it
         held = self._read()
         if held is None or held.get("token") != self._mine["token"]:
             raise self._refused(held or {})
+
+    def _break(self, dead: dict[str, Any]) -> None:
+        """Remove the lock of the dead if it is still there.
+
+        One at a time: who stood still between the look and the removal would else remove the lock
+        of whoever came next.
+        """
+        mark = _mark(dead)
+        end = time.monotonic() + self._stale
+        while not self.place.create(mark, _encoded(self._mine)):
+            time.sleep(0.05)
+            if time.monotonic() > end:  # whoever made it died, too
+                self.place.remove(mark)
+        try:
+            if self._read() == dead:
+                self.place.remove(NAME)
+        finally:
+            self.place.remove(mark)
 
     def __exit__(
         self,
@@ -153,6 +172,11 @@ class Lock:
             f"{self.place.name}: another run is writing there ({holder.get('host', 'unknown')}, "
             f"process {holder.get('pid', 'unknown')}); wait for it, or name another output"
         )
+
+
+def _mark(dead: dict[str, Any]) -> str:
+    """The file of the one who breaks the lock of that holder."""
+    return f"{NAME}-{hashlib.sha256(_encoded(dead)).hexdigest()[:16]}"
 
 
 def _encoded(holder: dict[str, Any]) -> bytes:
