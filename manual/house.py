@@ -16,6 +16,7 @@ ROOMS: Final = (
     "npz",
     "pairs",
     "spelling",
+    "wording",
     "processes",
     "ray_cluster",
     "vision",

@@ -8,8 +8,8 @@ from os import PathLike
 from typing import TYPE_CHECKING, Final
 
 from ..vision.draw import save_png
+from ..wording import figures
 from .runs import Run
-from .wording import figures
 
 if TYPE_CHECKING:
     from PIL import ImageFont

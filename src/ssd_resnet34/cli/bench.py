@@ -10,10 +10,10 @@ import typer
 from ..benchmarking import plot, runs
 from ..benchmarking.pictures import made_up
 from ..benchmarking.runs import Configuration
-from ..benchmarking.wording import counted
 from ..errors import ImageError, UnreadableFile, UsageError
 from ..files import check_target
 from ..pairs import ENOUGH
+from ..wording import counted
 from .bench_job import Job
 from .bench_report import caption, faults, show
 from .inputs import SOME_REFUSED, STDIN, expand, read, tell

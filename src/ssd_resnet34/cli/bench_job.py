@@ -14,7 +14,6 @@ from ..benchmarking.runs import Configuration, Contender, Entry, Run, last_line
 from ..benchmarking.stages import Stages
 from ..benchmarking.start import Start
 from ..benchmarking.tuning import GAIN, Tuned
-from ..benchmarking.wording import span
 from ..detector import Detector, load
 from ..errors import SSDResNet34Error, UnsupportedPrecision
 from ..model import SSDResNet34
@@ -23,6 +22,7 @@ from ..runtime import cpu
 from ..runtime.precision import PRECISIONS
 from ..runtime.tuning import Tuning
 from ..vision.images import Image, decode
+from ..wording import span
 from .bench_progress import Shown
 from .bench_report import describe
 from .info import now

@@ -10,9 +10,9 @@ from ..benchmarking.stages import Stages
 from ..benchmarking.start import Start
 from ..benchmarking.trust import doubts
 from ..benchmarking.tuning import Tuned
-from ..benchmarking.wording import counted, figures
 from ..pairs import ENOUGH
 from ..runtime.tuning import Tuning, text
+from ..wording import counted, figures
 from .info import platform_facts
 from .terminal import say, show_table
 

@@ -11,7 +11,6 @@ import typer
 
 from .. import files
 from ..benchmarking.trust import is_wide
-from ..benchmarking.wording import counted
 from ..compiler.compilation import Calibrated, find_ranges
 from ..compiler.quantization import GIVEN, layers, named_layers
 from ..compiler.ranges import DEFAULT_PERCENTAGE
@@ -23,6 +22,7 @@ from ..model import SSDResNet34
 from ..vision.images import Image
 from ..weights import ranges as range_files
 from ..weights.records import EMBEDDED
+from ..wording import counted
 from .compile_report import describe, show
 from .inputs import SOME_REFUSED, STDIN, expand, read, tell
 from .options import AsJson, Engine, Quiet, Threads, Weights, is_given, keep_apart, words

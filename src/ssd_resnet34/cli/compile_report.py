@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from ..benchmarking.wording import counted
 from ..compiler.compilation import Calibrated
 from ..compiler.sensitivity import LayerCost
 from ..evaluation.fidelity import Fidelity, decibel
 from ..evaluation.guard import Verdict
 from ..model import SSDResNet34
+from ..wording import counted
 from .terminal import printable, show_table
 
 _LAYERS: Final = 12

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from ..benchmarking.wording import counted
 from ..evaluation import page
 from ..evaluation.bootstrap import CONFIDENCE, Interval, doubts
 from ..evaluation.coco import SIZES, UNDEFINED, Evaluation
 from ..evaluation.confusion import COUNTED, Choice, Outcome, best_threshold, judge, outcome
 from ..evaluation.dataset import Dataset
 from ..evaluation.report import MEANINGS
+from ..wording import counted
 from .eval_inputs import Given
 from .terminal import printable, show_table
 

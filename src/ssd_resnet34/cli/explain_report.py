@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from ..benchmarking.wording import counted
 from ..evaluation import page
 from ..evaluation.bootstrap import CONFIDENCE, Interval
 from ..evaluation.coco import UNDEFINED
 from ..evaluation.explaining import FELT, SAME, Diagnosis, Effect, Explanation, Suspect
+from ..wording import counted
 from .terminal import say, show_table
 
 _DETAILED: Final = 5

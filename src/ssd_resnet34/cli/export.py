@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 import typer
 
 from .. import artifact, files
-from ..benchmarking.wording import counted
 from ..compiler.decoding import Selection
 from ..compiler.export import Export, Form, described
 from ..compiler.export import export as make
@@ -19,6 +18,7 @@ from ..errors import ArtifactError, UsageError
 from ..evaluation.exported import ExportCheck, check_export, made_up
 from ..model import SSDResNet34
 from ..vision.images import Image
+from ..wording import counted
 from .info import graph
 from .inputs import read
 from .options import AsJson, Weights, keep_apart

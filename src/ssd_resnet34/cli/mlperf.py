@@ -11,12 +11,12 @@ from typing import Annotated, Any, Final
 import typer
 
 from .. import files
-from ..benchmarking.wording import counted, span
 from ..evaluation import coco
 from ..evaluation.dataset import Dataset, scored_categories, some
 from ..mlperf import gate, loadgen, logs, rounds, running, user_conf
 from ..mlperf.job import Job, Pulse, Ready
 from ..mlperf.rounds import Scenario
+from ..wording import counted, span
 from . import mlperf_report
 from .eval_inputs import annotated
 from .mlperf_report import Report, setting_lines

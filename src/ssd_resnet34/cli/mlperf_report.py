@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ..benchmarking.wording import counted, figures
 from ..evaluation.coco import NAMES
 from ..evaluation.page import number
 from ..mlperf import plot, published, running, unit
@@ -18,6 +17,7 @@ from ..mlperf.running import Finished
 from ..mlperf.settings import Setting
 from ..mlperf.submission import incomparable, objections
 from ..mlperf.unit import Unit
+from ..wording import counted, figures
 from .info import now, platform_facts
 from .terminal import say, show_table
 

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from ..vision.detections import Detections
 from ..vision.images import printable as printable  # the commands take it from here
+from ..wording import counted
 
 EVERY: Final = 30.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -78,8 +79,8 @@ def show_table(
 
 def show_objects(found: Detections, title: str) -> None:
     """A picture's objects as lines on stdout."""
-    noun = "object" if len(found) == 1 else "objects"
-    print(printable(f"{title}  {found.width}×{found.height}  {len(found)} {noun}"))
+    objects = counted(len(found), "object")
+    print(printable(f"{title}  {found.width}×{found.height}  {objects}"))
     for one in found:
         left, top, right, bottom = (round(v) for v in one.box)
         place = f"({left}, {top}) – ({right}, {bottom})"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from ..benchmarking.wording import span
+from ..wording import span
 from .terminal import EVERY, Status, complain, printable, status
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Final
 
-from ..benchmarking.wording import figures
 from ..vision.draw import save_png
+from ..wording import figures
 from .published import Kind, Row
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
-from ..benchmarking.wording import counted
 from ..errors import LoadGenError, SSDResNet34Error, UsageError
 from ..evaluation.dataset import Dataset
 from ..evaluation.running import Entry, check_any, find
 from ..files import told
 from ..processes import signals_blocked
+from ..wording import counted
 from . import loadgen, worker
 from .job import Ended, Job, Pulse, Ready
 from .logs import Detail, check_accuracy, read_detail

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ..benchmarking.wording import counted
 from ..errors import LoadGenError
 from ..files import told
+from ..wording import counted
 from .rounds import MODEL, SAMPLES, Round, Scenario, configuration
 from .user_conf import UserConf
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from ..benchmarking.wording import counted
+from ..wording import counted
 from .job import Facts, Job, Ready
 from .published import Kind
 from .rounds import VAL2017, Scenario, get

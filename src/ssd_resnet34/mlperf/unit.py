@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..benchmarking.wording import counted
+from ..wording import counted
 from .job import Facts
 from .published import Kind
 

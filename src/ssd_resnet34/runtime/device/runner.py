@@ -15,6 +15,7 @@ from ...errors import SessionError
 from ...vision.postprocess import Rules, postprocess
 from ...vision.priors import priors
 from ...vision.selection import Candidates
+from ...wording import counted
 from ..precision import Precision
 from ..tensors import Array, in_parts
 from .network import MAX_BATCH, DeviceNetwork, Plan
@@ -138,10 +139,9 @@ class DeviceRunner:
                 yield
         except torch.OutOfMemoryError as error:
             raise SessionError(
-                f"engine torch: {self._device} is out of memory for {images} "
-                f"{'image' if images == 1 else 'images'} in {self._precision}; give fewer at a "
-                "time (batch=), fewer streams, a precision of half the size (bf16, fp16), or end "
-                "what else is using the device"
+                f"engine torch: {self._device} is out of memory for {counted(images, 'image')} in "
+                f"{self._precision}; give fewer at a time (batch=), fewer streams, a precision of "
+                "half the size (bf16, fp16), or end what else is using the device"
             ) from error
         except RuntimeError as error:  # a lost device, a kernel that is not there
             raise SessionError(

@@ -16,12 +16,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...benchmarking.wording import counted
 from ...contract import Category, Contract
 from ...errors import ImageError, UsageError
 from ...evaluation.dataset import some
 from ...files import open_regular
 from ...vision.images import EXTENSIONS
+from ...wording import counted
 from .assembling import PYTHON, Found, Names, Unknown, assembled, contract_of, indices_of
 from .example import DataSet
 from .sizes import MAX_SIDE, displayed_size, images_in

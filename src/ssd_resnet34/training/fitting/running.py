@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ... import files
-from ...benchmarking.wording import counted
 from ...contract import INPUT_SIZE
 from ...errors import MissingExtra, UsageError
 from ...files import told
 from ...runtime.cpu import available_threads
+from ...wording import counted
 from ..data.augmentation import Augmentation
 from ..data.checking import unscored
 from ..data.example import DataSet

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssd_resnet34.benchmarking.wording import counted, figures
+from ssd_resnet34.wording import counted, figures
 
 
 @pytest.mark.parametrize(
