@@ -34,7 +34,7 @@ proof: $(VENV)/.dev          ## the long one: soak, kills, accuracy, ratios; wri
 
 docs: $(VENV)/.dev           ## tables and figures from the code, then the site in build/site
 	$(BIN)/python -m manual
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

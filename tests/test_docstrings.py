@@ -156,13 +156,22 @@ def test_who_raises_an_error_says_so() -> None:
     assert not silent
 
 
-def test_every_error_is_in_the_tree_of_the_docstring() -> None:
-    tree = errors.__doc__ or ""
-    for name in ERRORS:
-        assert re.search(rf"\b{name}\b", tree), f"{name} is missing in the docstring of errors.py"
-    for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, errors.ImageError):
-            assert kind is errors.ImageError or f"{kind.code} " in tree
+def test_the_tree_of_the_docstring_is_that_of_the_errors() -> None:
+    above: list[str] = []
+    told = {}
+    tree, _, _ = (errors.__doc__ or "").partition("\n\nEvery message")
+    for line in tree.splitlines():
+        found = re.fullmatch(r"    ([│├└─ ]*)(\w+) *(.*)", line)
+        if found is None:
+            continue
+        branch, name, about = found.groups()
+        above[len(branch) // 4 :] = [name]
+        kind = getattr(errors, name)
+        assert [kind.__bases__[0].__name__] == (above[-2:-1] or ["Exception"]), line
+        if issubclass(kind, errors.ImageError) and kind is not errors.ImageError:
+            assert about.split()[:2] == [kind.code, str(kind.status)], line
+        told[name] = about
+    assert told.keys() == ERRORS, "in errors.py or in the tree of its docstring, not in both"
 
 
 @pytest.mark.parametrize("text", ["boxes (n, 4)", "[N, 3, 1200, 1200]", "float32", "six heads"])
