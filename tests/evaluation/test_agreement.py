@@ -11,6 +11,7 @@ from ssd_resnet34 import Detections
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.evaluation.agreement import (
     NOTHING,
+    TOLERANCES,
     Agreement,
     compare,
     head_difference,
@@ -32,6 +33,21 @@ def found(*objects: tuple[Box, int, float]) -> Detections:
         np.array([category.category_id for category in categories], np.int64),
         tuple(category.label for category in categories),
     )
+
+
+def test_half_an_overlap_is_enough_for_a_pair() -> None:
+    whole, half = found(((0, 0, 2, 1), 1, 0.9)), found(((0, 0, 1, 1), 1, 0.9))
+    assert pairwise_iou(whole.boxes, half.boxes).tolist() == [[0.5]]
+    assert match(whole, half) == [(0, 0)]
+
+
+def test_two_detections_may_always_miss_and_not_three() -> None:
+    tolerance = TOLERANCES["fp32"]
+    assert tolerance.violations(0, Agreement(4, 4, 2, 0, 0)) == []
+    assert tolerance.violations(0, Agreement(4, 4, 1, 0, 0)) == [
+        "agrees on 25.0 % of the detections; expected ≥ 99 %"
+    ]
+    assert tolerance.violations(0.02, Agreement(300, 300, 297, 0, 0)) == []
 
 
 places = st.integers(0, 60)

@@ -90,6 +90,20 @@ def test_the_interval_is_that_of_a_share(tmp_path: Path) -> None:
         assert (one.low + one.high) / 2 == pytest.approx(measured, abs=0.005)
 
 
+def test_the_interval_stands_on_the_measured_number(tmp_path: Path) -> None:
+    """AP of a resampled set is higher than that of the set: of so small a one by much."""
+    made = random_document(3, images=12, truths=60)
+    evaluation = evaluate(read(written(tmp_path, made)), random_results(made, 3, 200))
+    weights = np.random.default_rng(7).multinomial(12, np.full(12, 1 / 12), 1000)
+    replicates = resample(evaluation.tables, weights).mean(axis=1)
+    measured = evaluation.scores.numbers["AP"]
+    assert replicates.mean() - measured > 0.01
+    low, high = np.percentile(replicates, [2.5, 97.5])
+    found = intervals(evaluation, seed=7)["AP"]
+    assert found.width == pytest.approx(high - low)
+    assert found.low == pytest.approx(low - replicates.mean() + measured)
+
+
 def test_the_same_results_give_the_same_interval(tmp_path: Path) -> None:
     made = random_document(6)
     evaluation = evaluate(read(written(tmp_path, made)), random_results(made, 6, 100))
