@@ -26,6 +26,23 @@ def test_the_folder_of_results_is_not_searched(picture: Picture, tmp_path: Path)
         assert list(expand([argument], tmp_path / "out")) == [str(first), str(second)]
 
 
+def test_a_folder_inside_that_of_the_results_is_searched_whole(
+    picture: Picture, tmp_path: Path
+) -> None:
+    found = [str(picture(f"photos/{name}")) for name in ("a.jpg", "2025/b.jpg", "2025/may/c.jpg")]
+    for argument in (tmp_path / "photos", tmp_path / "photos" / "**" / "*.jpg"):
+        assert sorted(map(str, expand([str(argument)], tmp_path))) == sorted(found)
+
+
+def test_a_pattern_that_matches_results_alone_says_so(picture: Picture, tmp_path: Path) -> None:
+    picture("out/a.jpg")
+    (refused,) = expand([str(tmp_path / "out" / "*.jpg")], tmp_path / "out")
+    assert isinstance(refused, UnreadableFile)
+    assert "outside the folder where results are written" in str(refused)
+    (refused,) = expand([str(tmp_path / "out" / "*.png")], tmp_path / "out")
+    assert str(refused).endswith("no file matches this pattern")
+
+
 def test_a_pattern_gives_its_files_by_name(picture: Picture, tmp_path: Path) -> None:
     names = [f"{letter}.jpg" for letter in "kbzaq"]
     for name in names:

@@ -24,25 +24,27 @@ def expand(
 
     A folder gives its images and those of its subfolders, by name; a pattern with ``*``, ``?`` or
     ``[`` that is no file itself gives what it matches (``**`` for any depth), by name. What lies
-    in the folder ``leave_out`` is passed over in both: it is where results are written.
+    in the folder ``leave_out`` is passed over in both: it is where results are written. Of a folder
+    inside that one, which is named, nothing is.
     """
-    outside = _Outside(leave_out)
+    results = _Outside(leave_out)
     for argument in arguments:
         if argument == STDIN or (os.path.lexists(argument) and not os.path.isdir(argument)):
             yield argument
         elif os.path.isdir(argument):
             yield from _or_error(
-                _walk(argument, outside),
+                _walk(argument, _searched(argument, results)),
                 f"{argument}: a folder without images ({', '.join(sorted(EXTENSIONS))})",
             )
         elif glob.has_magic(argument):
+            outside = _searched(argument, results)
+            found = sorted(glob.iglob(argument, recursive=True))
+            kept = (path for path in found if outside.has(os.path.dirname(path)))
+            reason = "no file matches this pattern"
+            if found and outside.left_out is not None:
+                reason = "no file matches this pattern outside the folder where results are written"
             yield from _or_error(
-                (
-                    path
-                    for path in sorted(glob.iglob(argument, recursive=True))
-                    if not os.path.isdir(path) and outside.has(os.path.dirname(path))
-                ),
-                f"{argument}: no file matches this pattern",
+                (path for path in kept if not os.path.isdir(path)), f"{argument}: {reason}"
             )
         else:
             yield argument  # reading it says what is wrong with it
@@ -59,6 +61,14 @@ class _Outside:
             return True
         real = os.path.realpath(folder)
         return real != self.left_out and not real.startswith(os.path.join(self.left_out, ""))
+
+
+def _searched(argument: str, outside: _Outside) -> _Outside:
+    """Where a folder or pattern is searched."""
+    while glob.has_magic(argument) and not os.path.isdir(argument):
+        argument = os.path.dirname(argument)
+    above = os.path.join(argument, os.pardir)
+    return outside if outside.has(above) else _Outside(None)
 
 
 def _or_error(
