@@ -1,15 +1,21 @@
 """Supervision, with scripted workers: deaths, suspects, deadlines, clients that leave, drains."""
 
 import asyncio
+import gc
 import math
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from serving_processes import CONFIG, STARTED, Scripted, scripted
 from ssd_resnet34.errors import ServerError, UsageError, WrongHash
+from ssd_resnet34.serving import work
 from ssd_resnet34.serving.limits import ServerLimits
+from ssd_resnet34.serving.line import Budget, Place, Ticket
+from ssd_resnet34.serving.metrics import Metrics
 from ssd_resnet34.serving.options import Selection
 from ssd_resnet34.serving.pool import Pool
 from ssd_resnet34.serving.refusals import Refused
@@ -271,6 +277,44 @@ def test_a_refusal_of_the_worker_keeps_its_code() -> None:
         assert (error.status, str(error)) == (422, "cut short")
 
     play(scenario)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_refusal_leaves_nothing_for_the_collector(late: bool) -> None:
+    """Else the inputs of refused requests would pile up until it comes by."""
+
+    async def scenario(pool: Pool, processes: list[Scripted]) -> None:
+        place, metrics = Place(), Metrics(pool, Budget(1))
+        asked = Request({"type": "http"}, receive=asyncio.Event().wait)  # type: ignore[arg-type]
+        timeout = 0.01 if late else None
+        asking = asyncio.ensure_future(
+            handled(asked, pool, metrics, [task(b"a"), task(b"b")], place, perf_counter(), timeout)
+        )
+        await until(lambda: len(processes[0].orders) > 1)
+        numbers = [order.number for order in processes[0].orders[:2]]
+        if not late:
+            processes[0].report(NotDone(numbers[0], "corrupt_image", "cut short"))
+        assert (await asking) == ("deadline_exceeded" if late else "corrupt_image")
+        for number in numbers[not late :]:
+            processes[0].report(NotDone(number, GIVEN_UP, "nobody waits for it any more"))
+        await until(lambda: not pool.line.inside)
+        assert not any(isinstance(one, Ticket | Refused) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        play(scenario)
+    finally:
+        gc.enable()
+
+
+async def handled(*arguments: Any) -> str:
+    """The code with which a request's tasks are refused."""
+    try:
+        await work.run(*arguments)
+    except Refused as error:
+        return error.code.name
+    return ""
 
 
 def test_workers_that_end_one_after_the_other_end_the_pool() -> None:

@@ -151,12 +151,14 @@ class Pool:
         self._dispatch()
         try:
             async with asyncio.timeout(seconds - spent):
-                return [await ticket.outcome for ticket in tickets]
+                return list(await asyncio.gather(*(ticket.outcome for ticket in tickets)))
         except TimeoutError:
-            raise self._too_late(seconds) from None
+            pass  # an error raised here would lead to the task that it ends, and hold itself
         finally:
-            for ticket in tickets:
-                self._leave(ticket)
+            # None is left here: an error leads to this frame, and would hold itself by its ticket.
+            while tickets:
+                self._leave(tickets.pop())
+        raise self._too_late(seconds)
 
     def _too_late(self, seconds: float) -> Refused:
         service, deadline = self.line.service or 0.0, self._limits.deadline

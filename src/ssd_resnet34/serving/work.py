@@ -93,6 +93,7 @@ async def run(
         work.cancel()
         gone.cancel()
         await asyncio.gather(work, gone, return_exceptions=True)
+        del work, gone  # an error leads to this frame, and would hold itself by what it came from
     for one in done:
         metrics.stages(one.seconds)
     return done
