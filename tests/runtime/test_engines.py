@@ -78,12 +78,18 @@ class WithoutLicence(FakeEngine):
         raise RuntimeError("no licence")
 
 
+class Double(FakeEngine):
+    def precisions(self, device: str) -> Mapping[str, str]:
+        return {"fp32": "", "fp64": ""}
+
+
 def test_an_engine_of_others_that_fails_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry_points(
-        monkeypatch, driver=f"{__name__}:WithoutDriver", licence=f"{__name__}:WithoutLicence"
-    )
+    kinds = {"driver": WithoutDriver, "licence": WithoutLicence, "more": Double}
+    values = {name: f"{__name__}:{kind.__name__}" for name, kind in kinds.items()}
+    entry_points(monkeypatch, **values)
     found = {info.name: info for info in engines.describe()}
-    assert list(found) == [*engines.BUILT_IN, "driver", "licence"]
+    assert list(found) == [*engines.BUILT_IN, *kinds]
+    assert found["more"].unavailable.startswith("'fp64' is no precision, there are fp32, bf16")
     assert found["driver"].unavailable.startswith("OSError: libmine.so: driver too old; report")
     assert found["licence"].unavailable.startswith("RuntimeError: no licence; report")
 

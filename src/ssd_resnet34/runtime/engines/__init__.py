@@ -20,7 +20,7 @@ from ...contract import Contract
 from ...errors import EngineUnavailable, UnknownEngine, UsageError
 from ...spelling import did_you_mean
 from ..cache import Cache
-from ..precision import Precision
+from ..precision import PRECISIONS, Precision
 from ..tensors import Array
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Engine(Protocol):
         ...
 
     def precisions(self, device: str, /) -> Mapping[str, str]:
-        """Precision -> why it cannot be had on ``device``, "" where it can.
+        """fp32, bf16, fp16, int8 -> why it cannot be had on ``device``, "" where it can.
 
         Raises:
             EngineUnavailable: the engine cannot run on that device at all; says what to do.
@@ -161,6 +161,16 @@ def names() -> list[str]:
     """Engines that can be named: the built-in ones, then those of entry points."""
     others = {entry.name for entry in metadata.entry_points(group=ENTRY_POINTS)}
     return [*BUILT_IN, *sorted(others - set(BUILT_IN))]
+
+
+def _table(engine: Engine, device: str) -> dict[str, str]:
+    table = dict(engine.precisions(device))
+    if unknown := sorted(table.keys() - set(PRECISIONS)):
+        raise UsageError(
+            f"{unknown[0]!r} is no precision, there are {', '.join(PRECISIONS)}; report it to its "
+            "authors"
+        )
+    return table
 
 
 def _as_engine(candidate: Any, what: str) -> Engine:
@@ -236,7 +246,7 @@ def describe(device: str = "cpu") -> list[EngineInfo]:
         try:
             engine = find(name)
             version = getattr(engine, "version", version)
-            found.append(EngineInfo(name, version, "", dict(engine.precisions(device))))
+            found.append(EngineInfo(name, version, "", _table(engine, device)))
         except (EngineUnavailable, UsageError) as error:
             found.append(EngineInfo(name, version, str(error), {}))
         except Exception as error:
