@@ -1,11 +1,13 @@
 """Runs of a tiny detector: killed, stopped, resumed, on a full disk, and with a NaN."""
 
+import multiprocessing
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +180,36 @@ def test_a_program_ends_in_order_when_it_is_told_to_with_its_workers(
     assert "Traceback" not in complaints
     run(out, resume=True)
     assert_same_run(out, uninterrupted)
+
+
+def test_a_signal_to_the_whole_group_ends_a_run_in_order_too(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    """As torchrun, systemd and Slurm send it: to the processes that prepare images as well."""
+    out = tmp_path / "run"
+    process = start(out, "--sleep", "0.3", "--workers", "1", start_new_session=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "1\n"
+    os.killpg(process.pid, signal.SIGTERM)
+    _, complaints = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "error: stopped after step" in complaints
+    assert "Traceback" not in complaints
+    run(out, resume=True)
+    assert_same_run(out, uninterrupted)
+
+
+def test_a_process_that_is_killed_while_the_network_works_ends_the_run_with_a_reason(
+    tmp_path: Path,
+) -> None:
+    def on_step(step: Step) -> None:
+        (worker,) = multiprocessing.active_children()
+        worker.kill()
+        worker.join()
+        time.sleep(1)  # torch tells of it in the midst of whatever is done
+
+    with pytest.raises(TrainingError, match=r"a process that prepares images ended by itself"):
+        run(tmp_path, workers=1, watch=Watch(step=on_step))
 
 
 def test_a_resumed_run_may_change_the_checkpoints_but_not_the_recipe(tmp_path: Path) -> None:

@@ -20,6 +20,20 @@ SUFFERED: Final = 0.1
 T = TypeVar("T")
 
 
+def worker_ended(error: RuntimeError) -> TrainingError | None:
+    """The end of a worker in words of ours; None for any other error.
+
+    torch tells of it where batches are waited for, and by a signal in the midst of anything else.
+    """
+    if "DataLoader worker" not in str(error):
+        return None
+    return TrainingError(
+        f"a process that prepares images ended by itself ({str(error).splitlines()[0]}): memory, "
+        "or shared memory (/dev/shm), is short; give fewer workers or a smaller batch, and go on "
+        "with --resume"
+    )
+
+
 class Feed(Generic[T]):
     """The batches of an iterator, with a measure of how long each was waited for.
 
@@ -59,13 +73,10 @@ class Feed(Generic[T]):
             self._examples.check()  # in the words of this process
             raise
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            ended = worker_ended(error)
+            if ended is None:
                 raise
-            raise TrainingError(
-                f"a process that prepares images ended by itself ({str(error).splitlines()[0]}): "
-                "memory, or shared memory (/dev/shm), is short; give fewer workers or a smaller "
-                "batch, and go on with --resume"
-            ) from error
+            raise ended from error
         now = self._clock()
         if self._given is not None:  # the first batch waits for the workers to start
             self._rounds.append((now - asked, now - self._given))

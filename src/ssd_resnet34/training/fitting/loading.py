@@ -201,7 +201,9 @@ def _alone(_: int) -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Where the whole group is told to end (torchrun, systemd, Slurm), the run still ends its step:
+    # of a worker that a signal ended, torch would tell it by an error in the midst of that.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # As a forked process ends: the thread that still sends a batch when the run stops early would
     # abort in an interpreter that is being taken down.
     atexit.register(os._exit, 0)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...contract import INPUT_SIZE, Contract
 from ...errors import TrainingError
+from ..data.feeding import worker_ended
 from . import state as states
 from .folder import CHECKPOINT, NOTHING
 from .journal import Journal
@@ -168,6 +169,11 @@ class _Run:
                 self._go(journal)
             except _Asked:
                 self._end(journal)
+            except RuntimeError as error:
+                ended = worker_ended(error)
+                if ended is None:
+                    raise
+                raise ended from error
         return self.progress
 
     def _go(self, journal: Journal) -> None:
@@ -189,12 +195,9 @@ class _Run:
                 saved = time.monotonic()
             if step == order.steps:
                 return
-            parts = []
-            for _ in range(self.share.micros):
-                parts.append(next(batches))
-                if self.asked() and self.accelerator.num_processes == 1:
-                    raise _Asked
-            positives, stop = self.stepper.agree(sum(p.positives for p in parts), self.asked())
+            parts = self._parts(batches)
+            stop = len(parts) < self.share.micros
+            positives, stop = self.stepper.agree(sum(p.positives for p in parts), stop)
             if stop:
                 raise _Asked
             rate = rate_at(step, order.steps, self.job.recipe)
@@ -219,6 +222,17 @@ class _Run:
             if now - saved >= self.job.recipe.every:
                 self.save(journal)
                 saved = now
+
+    def _parts(self, batches: Iterator[Micro]) -> list[Micro]:
+        """This process's part of a step; less of it where an end is asked for."""
+        parts: list[Micro] = []
+        while len(parts) < self.share.micros and not self.asked():
+            try:
+                parts.append(next(batches))
+            except (TrainingError, RuntimeError):
+                if not self.asked():  # else the workers were told to end, too
+                    raise
+        return parts
 
     def _epochs_done(self) -> int:
         return self.progress.step // self.order.steps_an_epoch
