@@ -119,6 +119,7 @@ def endless() -> dict[str, bytes]:
     return {
         "png_chunks": png_with(png_chunk(b"tEXt", b"") * 200_000),
         "jpeg_segments": jpeg[:2] + b"\xff\xed\x00\x02" * 200_000 + jpeg[2:],
+        "jpeg_later_segments": jpeg[:scans] + b"\xff\xed\x00\x02" * 200_000 + jpeg[scans:],
         "jpeg_scans": jpeg[:-2] + scan * 500 + jpeg[-2:],
     }
 

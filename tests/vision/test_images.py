@@ -131,6 +131,13 @@ def test_metadata_bombs_do_no_harm(name: str) -> None:
     assert peak < 3 * len(data) + 1_000_000
 
 
+def test_a_picture_with_a_film_behind_it_is_read() -> None:
+    """As phones write it; any two bytes occur in a film, those that begin a scan too."""
+    plain = cv2.imencode(".jpg", make.picture())[1].tobytes()
+    found = decode(plain + b"\xff\xda" * 500)
+    assert np.array_equal(found.pixels, decode(plain).pixels)
+
+
 @pytest.mark.parametrize("name", make.endless())
 def test_endless_files_are_refused(name: str) -> None:
     with pytest.raises(CorruptImage):

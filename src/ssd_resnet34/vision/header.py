@@ -4,6 +4,7 @@ The few fields are read here and not through an imaging library, because those p
 inflate metadata or reserve the canvas while they look.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,9 @@ _MAX_PARTS: Final = 100_000
 
 # Every scan of a progressive JPEG passes over the whole picture; encoders write about ten.
 _MAX_SCANS: Final = 100
+
+# What ends entropy-coded data: any marker but the restarts, which have no length.
+_JPEG_MARKER: Final = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 
 # OpenCV refuses longer sides on its own.
 _MAX_SIDE: Final = 1 << 20
@@ -153,8 +157,6 @@ def _number(data: bytes, position: int, size: int, order: str) -> int:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    if data.count(b"\xff\xda") > _MAX_SCANS:  # entropy-coded data never hold these two bytes
-        raise ValueError("too many scans")
     position = 2
     for _ in range(_MAX_PARTS):
         if data[position] != 0xFF:
@@ -165,11 +167,29 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
         elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # without a length
             position += 2
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            _check_scans(data, position)
             return _number(data, position + 7, 2, "big"), _number(data, position + 5, 2, "big")
         elif marker in (0xD9, 0xDA):
             raise ValueError("no frame before the data")
         else:
             position += 2 + _number(data, position + 2, 2, "big")
+    raise ValueError("too many segments")
+
+
+def _check_scans(data: bytes, position: int) -> None:
+    """Refuse a frame, whose marker is at ``position``, of more scans than any encoder makes.
+
+    It ends at its own end marker: what phones append, a film or a second picture, is not looked at.
+    """
+    scans = 0
+    for _ in range(_MAX_PARTS):
+        found = _JPEG_MARKER.search(data, position)
+        if found is None or data[found.start() + 1] == 0xD9:  # the end of the picture
+            return
+        scans += data[found.start() + 1] == 0xDA
+        if scans > _MAX_SCANS:
+            raise ValueError("too many scans")
+        position = found.end() + _number(data, found.end(), 2, "big")
     raise ValueError("too many segments")
 
 
