@@ -86,7 +86,9 @@ def test_a_run_leaves_weights_of_ones_own_classes_a_report_and_logs(
         assert contract.labels == ("disc", "square")
         assert [one.category_id for one in contract.categories] == [4, 9]
     assert "epoch 1/1 step 1/1 loss" in result.err
-    assert "1 step in all, where new classes want 300 or more: --epochs 300" in result.err
+    assert "1 step in all, where new classes mostly want 300: --epochs 300" in result.err
+    assert "2 of 2 validation images trained on too: the scores are better" in result.err
+    assert "trained on too" in found["notes"][-1]
     assert "validation: epoch 1: AP" in result.err
     assert "trained and scored at 385×385" in found["notes"][0]
     assert f"--init {out / 'model.safetensors'} --size 1200" in found["notes"][0]

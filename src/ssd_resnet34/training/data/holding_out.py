@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...errors import UsageError
+from ...evaluation.dataset import some
 from .checking import same_files
 from .example import DataSet, Sample
 
@@ -42,7 +43,15 @@ def held_out(data: DataSet, share: float) -> tuple[DataSet, DataSet]:
                 f"hold_out: of {len(data.samples)} images {len(side.samples)} are left {what}, "
                 "without any object; give another share, or more images"
             )
-    return sides[0], replace(sides[1], warnings=())
+    absent = _labels(data) - _labels(sides[1])
+    told = f"{some(sorted(absent))}: no object is held out, and no part in the scores"
+    return sides[0], replace(sides[1], warnings=(told,) if absent else ())
+
+
+def _labels(data: DataSet) -> set[str]:
+    """Of the objects that count."""
+    indices = {n for one in data.samples for n in one.indices[~one.ignored].tolist()}
+    return {data.contract.labels[n - 1] for n in indices}
 
 
 def _groups(samples: Sequence[Sample]) -> list[list[int]]:

@@ -44,10 +44,14 @@ def decoded(sample: Sample, limits: Limits = DEFAULT_LIMITS) -> Image:
     image = decode(sample.path, limits=limits)
     if (image.width, image.height) != sample.size:
         turned = (image.height, image.width) == sample.size
-        why = "; EXIF turns it, the annotations do not" if turned else ""
+        why = (
+            "; EXIF turns it, the annotations do not: take its orientation away, or annotate anew"
+            if turned
+            else "; annotate it anew, or scale its boxes"
+        )
         raise MismatchedSize(
             f"{printable(str(sample.path))}: {image.width}x{image.height}, annotated as "
-            f"{sample.size[0]}x{sample.size[1]}{why}; annotate it anew, or scale its boxes"
+            f"{sample.size[0]}x{sample.size[1]}{why}"
         )
     return image
 

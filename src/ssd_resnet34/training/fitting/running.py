@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -152,6 +153,9 @@ def train(
         )
     accelerator = _accelerator(device)
     _check(data, validation)
+    seen_before = _seen_before(data, validation)
+    for note in seen_before:
+        say(note)
     _prepare(folder, resume)
     start = begin(init, data.contract, recipe.seed)
     name = Path(init).name  # not where it lies on this machine
@@ -195,7 +199,7 @@ def train(
     order = Order(len(examples), recipe.batch, recipe.epochs, recipe.seed)
     if start.fresh and order.steps < FEW_STEPS and not resume:
         say(
-            f"{counted(order.steps, 'step')} in all, where new classes want {FEW_STEPS} or more: "
+            f"{counted(order.steps, 'step')} in all, where new classes mostly want {FEW_STEPS}: "
             f"--epochs {-(-FEW_STEPS // order.steps_an_epoch)} makes them"
             + (", or fewer with a smaller --batch" if recipe.batch > 4 else "")
         )
@@ -211,7 +215,7 @@ def train(
     numbers: Mapping[str, float] = {}
     unscored: Sequence[str] = ()
     refused = refused_anywhere(examples)
-    notes = _notes(data, refused, recipe, weights, seen is not None)
+    notes = [*_notes(data, refused, recipe, weights, seen is not None), *seen_before]
     if accelerator.is_main_process:
         report = None if seen is None else folder / REPORT
         complete = not made and all(_newer(one, weights) for one in (graph, report) if one)
@@ -303,6 +307,20 @@ def _check(data: DataSet, validation: DataSet | None) -> None:
     for package in () if validation is None else ("pycocotools", "jinja2"):
         if find_spec(package) is None:  # the scores and the report would miss it after an epoch
             raise MissingExtra(f"validation needs {package}: pip install 'ssd-resnet34[train]'")
+
+
+def _seen_before(data: DataSet, validation: DataSet | None) -> list[str]:
+    """On images that are in both sets; ``train --check`` finds copies, too."""
+    if validation is None:
+        return []
+    own = {os.path.abspath(one.path) for one in data.samples}
+    both = sum(os.path.abspath(one.path) in own for one in validation.samples)
+    if not both:
+        return []
+    return [
+        f"{both:,} of {counted(len(validation.samples), 'validation image')} trained on too: the "
+        "scores are better than the model; keep a share apart with --hold-out 0.2"
+    ]
 
 
 def _prepare(out: Path, resume: bool) -> None:
