@@ -138,6 +138,15 @@ def test_a_picture_with_a_film_behind_it_is_read() -> None:
     assert np.array_equal(found.pixels, decode(plain).pixels)
 
 
+@pytest.mark.parametrize("junk", [b"\0\0\0", b"abc", b"\xff\0", b"\xff\xff"])
+def test_what_stands_between_the_segments_of_a_jpeg_is_skipped(junk: bytes) -> None:
+    """libjpeg and browsers do so."""
+    plain = cv2.imencode(".jpg", make.picture())[1].tobytes()
+    second = 4 + int.from_bytes(plain[4:6], "big")  # behind the first segment
+    found = decode(plain[:second] + junk + plain[second:])
+    assert np.array_equal(found.pixels, decode(plain).pixels)
+
+
 @pytest.mark.parametrize("name", make.endless())
 def test_endless_files_are_refused(name: str) -> None:
     with pytest.raises(CorruptImage):

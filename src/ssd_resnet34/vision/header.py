@@ -159,12 +159,11 @@ def _number(data: bytes, position: int, size: int, order: str) -> int:
 def _jpeg_size(data: bytes) -> tuple[int, int]:
     position = 2
     for _ in range(_MAX_PARTS):
-        if data[position] != 0xFF:
-            raise ValueError("no marker")
+        position = data.index(b"\xff", position)  # as libjpeg skips what is between segments
         marker = data[position + 1]
         if marker == 0xFF:  # a fill byte
             position += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # without a length
+        elif marker <= 0x01 or 0xD0 <= marker <= 0xD7:  # none, or without a length
             position += 2
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
             _check_scans(data, position)
