@@ -94,7 +94,7 @@ def test_int8_of_weights_without_ranges_is_refused_with_the_mend() -> None:
     with pytest.raises(UnsupportedPrecision, match=r"ranges.*ask for precision fp32") as caught:
         _ = model.enf
     assert f"`ssd-resnet34 compile --weights {model.name} --calibrate IMAGES`" in str(caught.value)
-    assert "ranges=FILE" in str(caught.value)
+    assert "SSDResNet34(…, ranges=FILE)" in str(caught.value)
     assert model.source == fake_onnx()
 
 

@@ -195,7 +195,7 @@ class SSDResNet34:
             raise UnsupportedPrecision(
                 f"{self.name} comes without activation ranges, so it cannot be int8 as it is; "
                 "ask for precision fp32 or bf16, or calibrate it: `ssd-resnet34 compile --weights "
-                f"{self.name} --calibrate IMAGES`, or ranges=FILE in Python"
+                f"{self.name} --calibrate IMAGES`, or SSDResNet34(…, ranges=FILE) in Python"
             )
         if self.precision == "auto":
             return has_ranges and precisions.preferred().precision == "int8"
