@@ -41,6 +41,15 @@ def test_paths_of_windows_are_read_as_paths(tmp_path: Path, listed: str, looked_
     assert read(written(tmp_path, made)).images[0]["file_name"] == looked_for
 
 
+def test_a_set_in_another_form_says_how_to_make_it_this_one(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("train: images")
+    with pytest.raises(UsageError, match=r"data\.yaml --format yolo --out DIR --check` makes one"):
+        read(tmp_path / "data.yaml")
+    (tmp_path / "a.xml").touch()
+    with pytest.raises(UsageError, match="--format voc --out DIR --check` makes one"):
+        read(tmp_path)
+
+
 def test_difficult_and_ignore_both_mean_to_ignore(tmp_path: Path) -> None:
     box = (1, 1, (0, 0, 9, 9))
     made = document(boxes=[box, box, box])

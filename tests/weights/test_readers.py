@@ -447,6 +447,9 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         weights.load(tmp_path / "gone.pth")
     with pytest.raises(UnknownWeights, match="not a file"):
         weights.load(tmp_path)
+    (tmp_path / "model.onnx").touch()  # as training leaves it
+    with pytest.raises(UnknownWeights, match=r"not a file; give .*model\.onnx"):
+        weights.load(tmp_path)
 
 
 def test_an_unknown_name_gets_the_nearest_record() -> None:

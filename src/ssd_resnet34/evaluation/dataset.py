@@ -2,13 +2,14 @@
 
 import json
 import math
+import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Final, TypeGuard
 
 from ..contract import Contract
@@ -177,12 +178,27 @@ def _document(name: str) -> Mapping[str, Any]:
         with open_regular(name) as file:
             document = json.loads(_OUTLINES.sub(b'"_":0', file.read()))
     except OSError as error:
-        raise UsageError(f"{name}: cannot be read ({error.strerror or error}); {_MEND}") from error
+        reason = error.strerror or error
+        raise UsageError(f"{name}: cannot be read ({reason}); {_mend_of(name)}") from error
     except (ValueError, RecursionError) as error:  # ValueError: also a NUL in the name
-        raise UsageError(f"{name}: not JSON, or cut short ({error}); {_MEND}") from error
+        raise UsageError(f"{name}: not JSON, or cut short ({error}); {_mend_of(name)}") from error
     if not isinstance(document, dict):
         raise UsageError(f"{name}: no COCO annotations but a {type(document).__name__}; {_MEND}")
     return document
+
+
+def _mend_of(name: str) -> str:
+    """What to give instead of a file or folder, which may be a data set in another form."""
+    path = PurePath(name)
+    form = "yolo" if path.suffix.lower() in (".yaml", ".yml") else None
+    if os.path.isdir(name) and any(one.endswith(".xml") for one in os.listdir(name)):
+        form = "voc"
+    if form is None:
+        return _MEND
+    return (
+        f"{_MEND}; `ssd-resnet34 train {name} --format {form} --out DIR --check` makes one, "
+        "val.json, of its split val or of a share, --hold-out 0.2"
+    )
 
 
 def _entries(name: str, document: Mapping[str, Any], what: str) -> list[Mapping[str, Any]]:

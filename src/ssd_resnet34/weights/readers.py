@@ -162,7 +162,9 @@ def bytes_of(source: bytes | str | PathLike[str], name: str = "the weights") -> 
                     f"{artifact.MAX_BYTES:,}; the weights of this network have 80 million"
                 )
             if path.exists() and not path.is_file():
-                raise UnknownWeights(f"{name}: not a file; give the path of a weights file")
+                trained = path / "model.onnx"
+                mend = trained if trained.is_file() else "the path of a weights file"
+                raise UnknownWeights(f"{name}: not a file; give {mend}")
             data = path.read_bytes()
         except FileNotFoundError as error:
             raise UnknownWeights(
