@@ -311,13 +311,16 @@ def _check_tensor(tensor: "onnx.TensorProto", name: str) -> None:
         )
     if len(tensor.dims) > _MAX_AXES or any(size < 0 for size in tensor.dims):
         shown = f"{list(tensor.dims[:_MAX_AXES])}{' …' if len(tensor.dims) > _MAX_AXES else ''}"
-        raise ArtifactError(f"{name}: tensor {tensor.name!r} has the shape {shown}")
+        raise ArtifactError(
+            f"{name}: tensor {tensor.name!r} has the shape {shown}; fetch or export the file again"
+        )
     try:
         width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
         entries = onnx.helper.tensor_dtype_to_field(tensor.data_type)
     except (KeyError, ValueError, TypeError) as error:
         raise ArtifactError(
-            f"{name}: tensor {tensor.name!r} has the unknown type {tensor.data_type}"
+            f"{name}: tensor {tensor.name!r} has the unknown type {tensor.data_type}; fetch or "
+            "export the file again"
         ) from error
     # Types under a byte are packed, complex ones are pairs; no float or int8 network has them.
     if tensor.data_type in _NOT_COUNTED:

@@ -326,7 +326,7 @@ def test_int8_without_an_engine_for_it_is_refused(
     engines(engine("one"))
     result = run("check", picture(), "-w", int8)
     assert result.code == 1
-    assert "int8.onnx is int8, which no engine here can run" in result.err
+    assert "int8.onnx is int8, which no engine here can run; pip install openvino" in result.err
 
 
 def test_a_precision_that_cannot_be_made_is_told_not_hidden(

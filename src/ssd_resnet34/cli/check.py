@@ -165,7 +165,9 @@ def _compared(weights: str, reference: str | None) -> list[tuple[str, SSDResNet3
     engines = [engine for engine, precision in pairs if precision == "int8"]
     engines.sort(key=lambda engine: engine != REFERENCE[0])
     if not engines:
-        raise UnsupportedPrecision(f"{given.name} is int8, which no engine here can run")
+        raise UnsupportedPrecision(
+            f"{given.name} is int8, which no engine here can run; pip install openvino"
+        )
     complain(
         f"{given.name} is int8 and holds no fp32: compared is with {engines[0]} int8; "
         "--reference WEIGHTS (those it was compiled from) compares with fp32",

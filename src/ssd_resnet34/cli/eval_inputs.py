@@ -112,7 +112,10 @@ def from_file(path: Path, whole: Dataset, dataset: Dataset, numbering: Numbering
     refused |= {name: f"{name}: in {path}, but not in the annotations" for name in found.unknown}
     ids = tuple(one for one in dataset.ids() if one in covered)
     if not ids:
-        raise UsageError(f"{path}: holds none of the {len(dataset.images)} chosen images")
+        raise UsageError(
+            f"{path}: holds none of the {len(dataset.images)} chosen images; give predictions for "
+            "these annotations"
+        )
     for number, reason in enumerate(refused.values()):
         _complain_of(number, reason)
     _count_rest(refused)
@@ -166,7 +169,10 @@ def from_run(
     _count_rest(refused)
     ids = tuple(one for one in dataset.ids() if one in made.detections)
     if not ids:
-        raise UsageError(f"{dataset.path}: none of its {len(dataset.images)} images can be used")
+        raise UsageError(
+            f"{dataset.path}: none of its {len(dataset.images)} images can be used; mend what was "
+            "refused, or name another folder"
+        )
     return Given(
         results=_within(made.results(), ids, categories),
         image_ids=ids,

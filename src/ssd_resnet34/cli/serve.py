@@ -99,7 +99,7 @@ def serve(
     With --ray, each replica has --workers processes of --threads CPUs, and a GPU if not on cpu.
     """
     if not ray and (ray_address is not None or replicas is not None):
-        raise UsageError("--ray-address and --replicas are for --ray")
+        raise UsageError("--ray-address and --replicas are for --ray; give it, or leave them out")
     least, most = _between(replicas or "1")
     try:
         from ..runtime import cpu

@@ -128,7 +128,7 @@ class ONNXRuntimeRunner:
             found: list[Array] = self._session.run(list(HEAD_NAMES), {INPUT_NAME: images})
         # Its exceptions share no base class but Exception.
         except Exception as error:
-            raise SessionError(f"engine onnxruntime failed: {error}") from error
+            raise SessionError(f"engine onnxruntime failed: {error}; try another engine") from error
         return found
 
     def close(self) -> None:

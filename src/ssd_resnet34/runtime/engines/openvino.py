@@ -132,7 +132,9 @@ class OpenVINORunner:
             found = request.infer({INPUT_NAME: image}, share_inputs=True, share_outputs=False)
             return [np.asarray(found[name], np.float32) for name in HEAD_NAMES]
         except RuntimeError as error:
-            raise SessionError(f"engine openvino failed: {_last_line(error)}") from error
+            raise SessionError(
+                f"engine openvino failed: {_last_line(error)}; try another engine"
+            ) from error
         finally:
             self._requests.put(request)
 

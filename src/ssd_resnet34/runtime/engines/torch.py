@@ -123,7 +123,9 @@ class TorchRunner:
                 heads = network(batch.to(memory_format=torch.channels_last))
                 return [np.ascontiguousarray(head.float().numpy()) for head in heads]
             except RuntimeError as error:  # out of memory
-                raise SessionError(f"engine torch failed on the CPU: {error}") from error
+                raise SessionError(
+                    f"engine torch failed on the CPU: {error}; free memory, or try another engine"
+                ) from error
 
     def close(self) -> None:
         self._network = None
