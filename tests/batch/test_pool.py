@@ -1,5 +1,6 @@
 """Workers that crash, hang, swell or fail: one input is lost at most, and it is told."""
 
+import multiprocessing
 import socket
 from collections import Counter
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from ssd_resnet34.batch.pool import Care, Pool
 from ssd_resnet34.batch.rows import Row
 from ssd_resnet34.batch.sorting import Input
 from ssd_resnet34.batch.sources import measure
-from ssd_resnet34.batch.worker import Job, Task
+from ssd_resnet34.batch.worker import Job, Task, serve
 from ssd_resnet34.errors import UnknownWeights, UsageError, WorkerFailed
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -108,6 +109,21 @@ def test_a_model_that_cannot_be_loaded_is_told_as_detect_tells_it(tmp_path: Path
 def test_workers_that_end_before_they_are_ready_fail_the_run(artifact: Path) -> None:
     with pytest.raises(WorkerFailed, match="exit code 7"), Pool(Job(str(artifact), "none")):
         pass
+
+
+def test_a_worker_whose_run_was_killed_meanwhile_ends_without_a_word(
+    artifact: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    for weights in (str(artifact), "no such weights"):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs, Job(weights, "fake")))
+        process.start()
+        ours.close()
+        theirs.close()
+        process.join(60)
+        assert process.exitcode == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_care_is_checked() -> None:

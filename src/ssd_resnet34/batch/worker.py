@@ -203,20 +203,21 @@ def serve(connection: Connection, job: Job) -> None:
     try:
         detecting = Detecting(job)
     except SSDResNet34Error as error:
-        connection.send(error)
+        _say(connection, error)
         return
     except Exception as error:
-        connection.send(
-            WorkerFailed(f"a worker cannot load the model: {error!r}; please report it")
+        _say(
+            connection,
+            WorkerFailed(f"a worker cannot load the model: {error!r}; please report it"),
         )
         return
-    connection.send(detecting.ready)
+    _say(connection, detecting.ready)
     turn = threading.Lock()
 
     def work(task: Task) -> None:
         done = detecting(task)
         with turn:
-            _answer(connection, done)
+            _say(connection, done)
 
     with ThreadPoolExecutor(detecting.ready.depth, thread_name_prefix="ssd-resnet34") as pool:
         while True:
@@ -232,8 +233,8 @@ def _next(connection: Connection) -> Task:
         os._exit(0)
 
 
-def _answer(connection: Connection, done: Done) -> None:
+def _say(connection: Connection, message: Done | Ready | SSDResNet34Error) -> None:
     try:
-        connection.send(done)
+        connection.send(message)
     except OSError:
         os._exit(0)

@@ -70,7 +70,8 @@ def main(pipe: "Connection[Any, Any]", config: WorkerConfig) -> None:
             limits=config.images,
         )
     except SSDResNet34Error as error:
-        pipe.send(CannotStart(type(error).__name__, error.lines))
+        with suppress(OSError):  # the server is gone
+            pipe.send(CannotStart(type(error).__name__, error.lines))
         return
     with detector:
         Worker(pipe, detector).serve()
