@@ -141,6 +141,13 @@ class TestOperations:
         assert clipped.boxes[0].tolist() == three().boxes[0].tolist()
         assert len(clipped) == 3
 
+    def test_a_copy_of_another_process_is_equal_and_read_only(self) -> None:
+        for found in (three(), none()):
+            for made in (pickle.loads(pickle.dumps(found)), copy.deepcopy(found)):
+                assert made == found
+                for name in ("boxes", "scores", "indices", "category_ids"):
+                    assert not getattr(made, name).flags.writeable
+
     def test_filter_keeps_scores_strictly_above(self) -> None:
         found = three(scores=np.array([0.75, 0.5, 0.25], np.float32))
         assert found.filter(score=0.5).labels == ("person",)

@@ -7,7 +7,7 @@ Three numbers name a class and are never mixed: ``index`` (the model's, 1..80 fo
 import json
 import operator
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, Self, overload
 
@@ -197,6 +197,10 @@ class Detections:
 
     # Equality compares arrays; a hash that agrees with it would have to read them all.
     __hash__ = None  # type: ignore[assignment]  # the documented way to say "unhashable"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied through the constructor: arrays that numpy restores are writeable."""
+        return type(self), tuple(getattr(self, one.name) for one in fields(self))
 
     def __repr__(self) -> str:
         shown = ", ".join(
