@@ -199,6 +199,23 @@ def test_a_signal_to_the_whole_group_ends_a_run_in_order_too(
     assert_same_run(out, uninterrupted)
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the workers are looked for in /proc")
+def test_a_signal_while_the_workers_start_ends_a_run_in_order_too(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(out, "--workers", "1", start_new_session=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not any(
+        b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+        for child in children.read_text().split()
+    ):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, complaints = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "error: stopped after step 0" in complaints
+    assert "Traceback" not in complaints
+
+
 def test_a_process_that_is_killed_while_the_network_works_ends_the_run_with_a_reason(
     tmp_path: Path,
 ) -> None:

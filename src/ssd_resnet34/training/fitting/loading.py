@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...errors import UsageError
+from ...processes import signals_blocked
 from ..data.example import Example
 from ..multibox import BACKGROUND, Target
 from .placing import target_of
@@ -193,7 +194,8 @@ def micros(
         # ever.
         multiprocessing_context="spawn" if workers else None,
     )
-    return iter(loader)
+    with signals_blocked():  # until the workers, who take seconds to start, have their own way
+        return iter(loader)
 
 
 def _alone(_: int) -> None:
@@ -204,6 +206,8 @@ def _alone(_: int) -> None:
     # Where the whole group is told to end (torchrun, systemd, Slurm), the run still ends its step:
     # of a worker that a signal ended, torch would tell it by an error in the midst of that.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     # As a forked process ends: the thread that still sends a batch when the run stops early would
     # abort in an interpreter that is being taken down.
     atexit.register(os._exit, 0)
