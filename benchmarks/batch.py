@@ -13,7 +13,6 @@ lies between two shards is in it, and weighs more than in shards of the usual si
 own processes run during both.
 """
 
-import argparse
 import importlib.util
 import json
 import logging
@@ -29,7 +28,7 @@ import cv2
 import numpy as np
 
 import ssd_resnet34
-from benchmarks import SAMPLE
+from benchmarks import SAMPLE, command_line
 from ssd_resnet34 import ray_cluster
 from ssd_resnet34.batch import cluster, manifest, running, shards
 from ssd_resnet34.batch.cluster import Actors
@@ -139,9 +138,7 @@ def steady(found: Manifest, work: Callable[[], None]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--part", choices=LEAST, help="default: both")
     parser.add_argument("--pairs", type=int, default=ENOUGH)
     parser.add_argument("--images", type=int, default=6, help="a round; with Ray, a shard")

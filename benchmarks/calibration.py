@@ -11,7 +11,6 @@ run goes on where it was. Minutes and peak memory are of processes of their own:
 search for the ranges of each method (Linux).
 """
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -27,6 +26,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import track
 
+from benchmarks import command_line
 from ssd_resnet34 import SSDResNet34
 from ssd_resnet34.compiler.calibration import Statistics, calibrate
 from ssd_resnet34.compiler.quantization import METHOD, quantize
@@ -173,7 +173,7 @@ def show(row: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--annotations", type=Path)

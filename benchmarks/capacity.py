@@ -9,7 +9,6 @@ slow, meet images that kill them, and a store that takes time to answer; event b
 is images a second of one worker; ``--bench`` takes it from ``ssd-resnet34 bench --json``.
 """
 
-import argparse
 import heapq
 import json
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import command_line
 from ssd_resnet34.batch import manifest
 from ssd_resnet34.batch.forms import PARQUET
 from ssd_resnet34.batch.manifest import Manifest
@@ -257,7 +257,7 @@ def rate_of(path: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--images", type=float, default=World.images)
     parser.add_argument("--workers", type=int, default=World.workers)
     parser.add_argument("--rate", type=float, default=World.rate)

@@ -8,7 +8,6 @@ would be resized. The network runs once an image for the causes at the heads, an
 of ``--inputs`` images for each cause at the input. Stopped with ``--folder``, it goes on.
 """
 
-import argparse
 import contextlib
 import json
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import Final
 import cv2
 
 import ssd_resnet34
+from benchmarks import command_line
 from ssd_resnet34 import SSDResNet34, session
 from ssd_resnet34.cli import explain_report
 from ssd_resnet34.cli.terminal import progress
@@ -189,7 +189,7 @@ def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--annotations", type=Path)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--weights", default="embedded")

@@ -6,7 +6,6 @@ A pair is four images through ``Detector.stream`` and through ``evaluation.runni
 and all, in turn. By default on the frozen scenes. Ratio: detect / eval, above 1 eval is faster.
 """
 
-import argparse
 import contextlib
 import json
 import tempfile
@@ -14,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import ssd_resnet34
+from benchmarks import command_line
 from ssd_resnet34.evaluation.dataset import Dataset, read
 from ssd_resnet34.evaluation.journal import Journal
 from ssd_resnet34.evaluation.running import Network, Settings, find, journal_key, run
@@ -57,7 +57,7 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--annotations", type=Path)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--precision", default="auto")

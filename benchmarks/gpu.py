@@ -26,7 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks import SAMPLE
+from benchmarks import SAMPLE, command_line
 from benchmarks.gpu_parts import (
     Setting,
     agreement,
@@ -143,9 +143,7 @@ def setting_of(arguments: argparse.Namespace) -> Setting:
 
 def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, checked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--out", type=Path, default=None, help="write JSON there")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--precisions", default="bf16,fp16,fp32")

@@ -5,7 +5,6 @@
 Images go through files, decoding, preprocessing, network and postprocessing as a user's would.
 """
 
-import argparse
 import contextlib
 import json
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 from rich.progress import track
 
 import ssd_resnet34
+from benchmarks import command_line
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.evaluation.coco import UNDEFINED, score
 from ssd_resnet34.evaluation.dataset import read
@@ -49,7 +49,7 @@ def evaluate(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--weights", default="embedded")

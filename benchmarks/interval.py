@@ -6,12 +6,12 @@ Its width should be that of the real spread of AP over the sets, and 95 % of the
 hold the mean over the sets. 150 images a set, ten categories, made-up detections: three minutes.
 """
 
-import argparse
 from collections import defaultdict
 
 import numpy as np
 from rich.progress import track
 
+from benchmarks import command_line
 from benchmarks.scoring import made_up
 from ssd_resnet34.evaluation.bootstrap import CONFIDENCE, intervals
 from ssd_resnet34.evaluation.coco import evaluate
@@ -22,7 +22,7 @@ NORMAL = 1.96
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--sets", type=int, default=120)
     count = parser.parse_args().sets
     population, results = made_up(POPULATION, 30 * POPULATION, categories=10)

@@ -8,7 +8,6 @@ In SingleStream one sample follows another, as in the loop. Offline may be faste
 finishes one image while the network runs the next. Ratio: loop / LoadGen; 0.97 is 3 % more.
 """
 
-import argparse
 import json
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import ssd_resnet34
+from benchmarks import command_line
 from ssd_resnet34.evaluation.dataset import read
 from ssd_resnet34.evaluation.running import find
 from ssd_resnet34.mlperf import loadgen, logs, rounds, settings
@@ -100,7 +100,7 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--weights", default="embedded")

@@ -12,7 +12,6 @@ instances_train2017.json (118,287 images, 860,001 annotations, about 450 MB, no 
 temporary folder and opens it in a fresh process. Times are of this machine and of now.
 """
 
-import argparse
 import json
 import random
 import resource
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import command_line
 from ssd_resnet34.contract import COCO_CATEGORIES
 from ssd_resnet34.training.data.feeding import Feed
 from ssd_resnet34.training.data.loading import Examples
@@ -113,7 +113,7 @@ def open_large(path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("data", nargs="?")
     parser.add_argument("--format", default="coco", choices=["coco", "voc", "yolo"])
     parser.add_argument("--split")

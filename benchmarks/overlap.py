@@ -53,4 +53,4 @@ def _exhaust(items: Iterable[object]) -> None:
 
 
 if __name__ == "__main__":
-    report(measure, "Overlap against images one by one")
+    report(measure, __doc__)

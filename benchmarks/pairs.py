@@ -1,16 +1,16 @@
 """The command line of a benchmark that compares in interleaved pairs."""
 
-import argparse
 import json
 from collections.abc import Callable
 from dataclasses import asdict
 
+from benchmarks import command_line
 from ssd_resnet34.pairs import ENOUGH, Comparison
 
 
-def report(measure: Callable[[int], list[Comparison]], description: str) -> None:
+def report(measure: Callable[[int], list[Comparison]], about: str | None) -> None:
     """Run ``measure(pairs)`` with ``--pairs N`` and ``--json``, and print what it found."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = command_line(about)
     parser.add_argument("--pairs", type=int, default=31, help=f"at least {ENOUGH}")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

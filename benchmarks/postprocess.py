@@ -56,4 +56,4 @@ def measure(pairs: int) -> list[Comparison]:
 
 
 if __name__ == "__main__":
-    report(measure, "Postprocess against the Rust decoder")
+    report(measure, __doc__)

@@ -36,4 +36,4 @@ def measure(pairs: int) -> list[Comparison]:
 
 
 if __name__ == "__main__":
-    report(measure, "Preprocess against the literal recipe")
+    report(measure, __doc__)

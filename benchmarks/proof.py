@@ -7,7 +7,6 @@ the day and the machine. It is written after each part, and --only renews some s
 the others. A part that fails is shown as failed, the others still run, and the exit code is 1.
 """
 
-import argparse
 import os
 import platform
 import re
@@ -23,6 +22,7 @@ from typing import Final
 
 from rich.console import Console
 
+from benchmarks import command_line
 from ssd_resnet34.files import write
 from ssd_resnet34.runtime import cpu
 
@@ -188,9 +188,7 @@ def joined(kept: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS], metavar="NAME")
     chosen = parser.parse_args().only
     console = Console(stderr=True)

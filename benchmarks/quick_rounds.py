@@ -6,7 +6,6 @@ On the first of the frozen scenes. Fails where LoadGen calls a run INVALID, or w
 differ by more than 1e-4.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import command_line
 from ssd_resnet34.mlperf.rounds import SCENARIOS
 
 from .held_out import scenes
@@ -33,7 +33,7 @@ def command(*words: str | Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--weights", default="embedded")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--count", type=int, default=64)

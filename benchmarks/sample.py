@@ -3,11 +3,11 @@
 python -m benchmarks.sample [--precision auto|int8|fp32]
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import ssd_resnet34
+from benchmarks import command_line
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.evaluation.agreement import match, pairwise_iou
 from ssd_resnet34.vision.detections import Detections
@@ -45,7 +45,7 @@ def truth() -> Detections:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--precision", default="auto")
     precision = parser.parse_args().precision
     wanted = truth()

@@ -111,4 +111,4 @@ def measure(pairs: int) -> list[Comparison]:
 
 
 if __name__ == "__main__":
-    report(measure, "Average precision against plain pycocotools")
+    report(measure, __doc__)

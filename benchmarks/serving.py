@@ -11,7 +11,6 @@ Ends with 1 where the first is over 1.05, the second under 0.95, or half of the 
 take 100 ms.
 """
 
-import argparse
 import json
 import selectors
 import signal
@@ -30,7 +29,7 @@ import cv2
 import httpx
 
 import ssd_resnet34
-from benchmarks import SAMPLE
+from benchmarks import SAMPLE, command_line
 from ssd_resnet34.pairs import ENOUGH, interleave, percentiles, ratio
 
 CLIENTS: Final = 4
@@ -182,7 +181,7 @@ def burst(http: httpx.Client, data: bytes) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--pairs", type=int, default=ENOUGH, help=f"at least {ENOUGH}")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

@@ -5,7 +5,6 @@
 Each run is a new process; caches are warm after the first, which is not counted.
 """
 
-import argparse
 import json
 import resource
 import subprocess
@@ -15,7 +14,7 @@ from statistics import median
 from typing import Any
 
 import ssd_resnet34
-from benchmarks import SAMPLE
+from benchmarks import SAMPLE, command_line
 
 _IMPORT = "import resource, ssd_resnet34; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 
@@ -53,7 +52,7 @@ def measure(runs: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

@@ -8,11 +8,11 @@ what PyTorch's allocator held at most. Optimiser, average and a batch of noise a
 and the copy for validation are not (80 MB).
 """
 
-import argparse
 import subprocess
 import sys
 from typing import Final
 
+from benchmarks import command_line
 from ssd_resnet34.contract import COCO, INPUT_SIZE
 
 SIZES: Final = (1, 4, 16)
@@ -69,7 +69,7 @@ def step(images: int, freeze: str, autocast: str, device: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--freeze", choices=("nothing", "backbone"), default="nothing")
     parser.add_argument("--autocast", choices=("off", "bf16"), default="off")
