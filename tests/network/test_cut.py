@@ -267,6 +267,18 @@ def test_nan_in_the_weights_of_a_graph_is_refused(graph: Any) -> None:
         cut(model)
 
 
+def test_a_batch_that_is_fixed_in_front_of_the_heads_is_refused(graph: Any) -> None:
+    model = graph("raw_heads_onnx")
+    at = next(n for n, node in enumerate(model.graph.node) if node.op_type == "Relu")
+    relu = model.graph.node[at]
+    name, relu.output[0] = relu.output[0], "flowing"
+    shape = np.array([1, 64, 600, 600], np.int64)
+    model.graph.initializer.append(numpy_helper.from_array(shape, "fixed"))
+    model.graph.node.insert(at + 1, helper.make_node("Reshape", ["flowing", "fixed"], [name]))
+    with pytest.raises(ArtifactError, match="batch of cls_0 is fixed inside the graph"):
+        cut(model)
+
+
 def test_a_long_chain_of_identities_is_followed_to_its_end(graph: Any) -> None:
     model = graph("other_network_onnx")
     first = model.graph.node[0].output[0]
