@@ -237,6 +237,8 @@ def test_a_letterbox_is_1200_pixels_whatever_the_picture_is() -> None:
         assert max(rows, columns) == 1200
         assert min(rows, columns) == max(1, round(1200 * min(width, height) / max(width, height)))
         assert (square.pixels[~inside] == 114).all()
+        for axis, side in ((1, rows), (0, columns)):  # in the middle, whichever side is short
+            assert int(inside.any(axis=axis).argmax()) == (1200 - side) // 2
 
 
 def test_pillow_and_8_bits_are_those_of_pillow_and_opencv() -> None:
