@@ -30,12 +30,13 @@ from ssd_resnet34 import Detections, load
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.detector import Detector
 from ssd_resnet34.serving.grpc_messages import CLASSES, is_modest
-from ssd_resnet34.serving.grpc_service import GrpcService, read
+from ssd_resnet34.serving.grpc_service import GrpcService, read, start
 from ssd_resnet34.serving.limits import ServerLimits
 from ssd_resnet34.serving.line import Budget
 from ssd_resnet34.serving.metrics import Metrics
 from ssd_resnet34.serving.refusals import CODES, Refused
 from ssd_resnet34.serving.tasks import Done, Started
+from ssd_resnet34.vision.images import Limits
 
 TOKEN = "0123456789abcdef"
 SERVICE = "/inference.GRPCInferenceService/"
@@ -451,6 +452,18 @@ def test_typed_floats_are_read() -> None:
     request.inputs[0].datatype = "INT8"
     with pytest.raises(Refused, match="INT8"):
         read(request, 9)
+
+
+def test_limits_beyond_the_integers_of_grpc_are_its_largest() -> None:
+    limits = ServerLimits(Limits(max_bytes=3 << 30), deadline=1e8)
+
+    async def started() -> int:
+        service: Any = GrpcService(Watched(), limits, Budget(1), None, None)  # type: ignore[arg-type]
+        server, port = await start(service, limits, "127.0.0.1:0")
+        await server.stop(0)
+        return int(port)
+
+    assert asyncio.run(started())
 
 
 def test_a_message_over_the_limit_is_turned_away(server: Server) -> None:

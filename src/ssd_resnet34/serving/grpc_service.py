@@ -41,6 +41,9 @@ WATCHES: Final = 32
 CONNECTIONS: Final = 256
 """At the same time; each is a descriptor, of which HTTP needs some, too."""
 
+_INT: Final = (1 << 31) - 1
+"""The largest number that gRPC takes for an option."""
+
 _LOOK_SECONDS: Final = 0.2
 """Between two looks of a watch."""
 
@@ -366,18 +369,18 @@ async def start(service: GrpcService, limits: ServerLimits, address: str) -> Any
     Raises:
         ServerError: it cannot listen there.
     """
-    size = limits.max_body
     longest = limits.upload_seconds + limits.deadline + limits.send_seconds
+    options = {
+        "max_receive_message_length": limits.max_body,
+        "max_send_message_length": limits.max_body,
+        "so_reuseport": 0,
+        "max_allowed_incoming_connections": CONNECTIONS,
+        "max_connection_idle_ms": 1e3 * limits.idle_seconds,
+        "max_connection_age_ms": 1e3 * limits.send_seconds,
+        "max_connection_age_grace_ms": 1e3 * longest,
+    }
     server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", size),
-            ("grpc.max_send_message_length", size),
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_allowed_incoming_connections", CONNECTIONS),
-            ("grpc.max_connection_idle_ms", round(1e3 * limits.idle_seconds)),
-            ("grpc.max_connection_age_ms", round(1e3 * limits.send_seconds)),
-            ("grpc.max_connection_age_grace_ms", round(1e3 * longest)),
-        ],
+        options=[(f"grpc.{name}", min(round(most), _INT)) for name, most in options.items()]
     )
     server.add_generic_rpc_handlers(service.handlers())
     try:

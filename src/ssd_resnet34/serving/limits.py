@@ -69,7 +69,8 @@ class ServerLimits:
         for one in fields(self)[1:]:
             value = getattr(self, one.name)
             if not (value >= 1 if isinstance(value, int) else 0 < value < math.inf):
-                raise UsageError(f"{one.name}: {value} is out of range; give a number from 1")
+                least = "above 0" if isinstance(value, float) else "from 1"
+                raise UsageError(f"{one.name}: {value} is out of range; give a number {least}")
 
     @property
     def max_body(self) -> int:
