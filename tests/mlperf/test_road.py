@@ -119,13 +119,16 @@ def test_the_system_is_measured_and_described() -> None:
     assert known.hardware == cpu.model_name()
 
 
-def test_a_result_on_a_card_names_it() -> None:
+@pytest.mark.parametrize(
+    ("card", "told"), [("a card", "a card"), ("", "cuda, whose name road does not tell")]
+)
+def test_a_result_on_a_card_names_it_and_never_the_host(card: str, told: str) -> None:
     pytest.importorskip("torch", reason="the torch extra is not installed")
     from small_torch import RoadEngine
 
     class Card(RoadEngine):
         def device_name(self, device: str) -> str:
-            return "a card"
+            return card
 
     with ssd_resnet34.load(small_onnx(), engine=Card(), device="cuda") as detector:
-        assert facts(detector).hardware == "a card"
+        assert facts(detector).hardware == told

@@ -21,6 +21,7 @@ from ..detector import Detector
 from ..errors import LoadGenError, SSDResNet34Error
 from ..runtime import cpu
 from ..runtime.engines import version_of
+from ..runtime.session import Session
 from . import rounds, settings
 from .job import Ended, Facts, Job, Pulse, Ready
 from .library import Library
@@ -168,6 +169,12 @@ def measure(road: Road, workers: int, batch: int) -> Measured:
     return Measured(min(times), rounds_ * batch / (time.perf_counter() - began))
 
 
+def _hardware(session: Session) -> str:
+    if session.device == "cpu":
+        return cpu.model_name()
+    return session.gpu or f"{session.device}, whose name {session.engine} does not tell"
+
+
 def facts(detector: Detector) -> Facts:
     """What a result must say of the system."""
     session = detector.session
@@ -182,5 +189,5 @@ def facts(detector: Detector) -> Facts:
         batch=session.batch,
         summary=session.summary().splitlines()[-1],
         trained_size=detector.model.trained_size,
-        hardware=session.gpu or cpu.model_name(),
+        hardware=_hardware(session),
     )
