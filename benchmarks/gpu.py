@@ -27,16 +27,7 @@ import cv2
 import numpy as np
 
 from benchmarks import SAMPLE, command_line
-from benchmarks.gpu_parts import (
-    Setting,
-    agreement,
-    card_rates,
-    facts,
-    plans,
-    profile,
-    road,
-    stream,
-)
+from benchmarks.gpu_parts import Setting, agreement, card_rates, facts, plans, profile, road, stream
 from benchmarks.gpu_tables import show
 from ssd_resnet34 import SSDResNet34, files, session
 from ssd_resnet34.benchmarking.runs import last_line

@@ -64,11 +64,7 @@ PARTS: Final = (
         "embedded weights on the 200 frozen scenes in int8",
         ("benchmarks.held_out", "--precision", "int8"),
     ),
-    Part(
-        "accuracy-fp32",
-        "the same in fp32",
-        ("benchmarks.held_out", "--precision", "fp32"),
-    ),
+    Part("accuracy-fp32", "the same in fp32", ("benchmarks.held_out", "--precision", "fp32")),
     Part(
         "calibration",
         "every calibration method on the first 40 of them",

@@ -187,10 +187,7 @@ def main() -> None:
     arguments = parser.parse_args()
     pairs, data = max(arguments.pairs, ENOUGH), jpeg()
     with server("--deadline", "600") as http:
-        found: dict[str, Any] = {
-            **around(http, data, pairs),
-            **throughput(http, data, pairs),
-        }
+        found: dict[str, Any] = {**around(http, data, pairs), **throughput(http, data, pairs)}
     # Room for ten images: the burst is five times that, whatever this machine's speed.
     deadline = f"{10 * found['network_ms'] / 1e3 * 1.2:.2f}"
     with server("--deadline", deadline) as http:

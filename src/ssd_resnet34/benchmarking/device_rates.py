@@ -55,11 +55,7 @@ def measure(
 
 
 def products(
-    device: str,
-    pairs: int,
-    *,
-    size: int = MATRIX,
-    clock: Clock = perf_counter,
+    device: str, pairs: int, *, size: int = MATRIX, clock: Clock = perf_counter
 ) -> list[Rate]:
     """The rate of products of ``size`` × ``size`` random matrices in each precision: the median."""
 

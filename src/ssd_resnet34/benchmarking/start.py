@@ -58,11 +58,7 @@ def command(
 
 
 def measure(
-    name: str,
-    words: Sequence[str],
-    runs: int = RUNS,
-    *,
-    on_run: Callable[[], None] = lambda: None,
+    name: str, words: Sequence[str], runs: int = RUNS, *, on_run: Callable[[], None] = lambda: None
 ) -> Start:
     """Start the command ``runs`` times cold, each followed by once warm.
 

@@ -48,15 +48,13 @@ def bench(
         str, typer.Option(metavar="CONFIGS", help="What to compare; see above.")
     ] = "auto",
     baseline: Annotated[
-        str | None,
-        typer.Option(metavar="CONFIG", help="Default: the first of these that works."),
+        str | None, typer.Option(metavar="CONFIG", help="Default: the first of these that works.")
     ] = None,
     weights: Weights = "embedded",
     device: Device = "cpu",
     threads: Threads = None,
     pairs: Annotated[
-        int,
-        typer.Option("--pairs", "-n", min=1, max=1000, help="Of each ratio; the run's length."),
+        int, typer.Option("--pairs", "-n", min=1, max=1000, help="Of each ratio; the run's length.")
     ] = ENOUGH,
     with_stages: Annotated[
         bool, typer.Option("--stages/--no-stages", help="Decode, preprocess, …, and a stream.")
@@ -71,8 +69,7 @@ def bench(
         bool, typer.Option("--start", help="Cold and warm start, and peak memory, of detect.")
     ] = False,
     with_tuning: Annotated[
-        bool,
-        typer.Option("--tune", help="Find and keep the fastest threads, streams and batch."),
+        bool, typer.Option("--tune", help="Find and keep the fastest threads, streams and batch.")
     ] = False,
     plot_to: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Write a bar chart, PNG.")

@@ -254,12 +254,7 @@ class Job:
         turns = 1 + len(entries)
         with Shown(part, turns, self.count, quiet=self.quiet, on_first=on_first) as shown:
             for run in runs.measure(
-                ours,
-                entries,
-                self.count,
-                rest=rest,
-                on_begin=shown.begin,
-                on_pair=shown.advance,
+                ours, entries, self.count, rest=rest, on_begin=shown.begin, on_pair=shown.advance
             ):
                 into.append(run)
 

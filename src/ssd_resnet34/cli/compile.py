@@ -99,8 +99,7 @@ def compile_(
         typer.Option("--calibrate", metavar="IMAGES", help="File, folder or glob; repeatable."),
     ] = None,
     ranges: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Known ranges (YAML) instead of images."),
+        Path | None, typer.Option(metavar="FILE", help="Known ranges (YAML) instead of images.")
     ] = None,
     method: Annotated[
         Method,
@@ -131,8 +130,7 @@ def compile_(
         float, typer.Option(min=0, max=1, help="Least AP, as a share of fp32's, annotated.")
     ] = Bar.ap,
     agreement: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Least share of agreeing detections, unannotated."),
+        float, typer.Option(min=0, max=1, help="Least share of agreeing detections, unannotated.")
     ] = Bar.agreement,
     keep_float: Annotated[
         str | None,

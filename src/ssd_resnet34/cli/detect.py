@@ -158,9 +158,7 @@ def detect(
 
 
 def _results(
-    detector: Detector,
-    sources: Iterable[str | UnreadableFile],
-    verbose: bool,
+    detector: Detector, sources: Iterable[str | UnreadableFile], verbose: bool
 ) -> Iterator[tuple[Image, Detections] | ImageError]:
     """Every input's picture and detections, or its refusal, in order; neighbours overlap."""
 

@@ -25,16 +25,7 @@ from ..evaluation.explaining import (
 )
 from ..evaluation.heads import HeadFiles
 from ..evaluation.recipe import Recipe
-from ..evaluation.running import (
-    Done,
-    Heads,
-    Network,
-    Resize,
-    Run,
-    Settings,
-    check_any,
-    find,
-)
+from ..evaluation.running import Done, Heads, Network, Resize, Run, Settings, check_any, find
 from ..model import SSDResNet34
 from ..runtime import session
 from ..runtime.session import Session
@@ -132,12 +123,7 @@ def from_file(path: Path, whole: Dataset, dataset: Dataset, numbering: Numbering
 
 
 def from_run(
-    heads: Heads,
-    whole: Dataset,
-    dataset: Dataset,
-    settings: Settings,
-    go: Go,
-    quiet: bool,
+    heads: Heads, whole: Dataset, dataset: Dataset, settings: Settings, go: Go, quiet: bool
 ) -> Given:
     """What the network, or heads that were kept, find in the images of ``dataset``.
 

@@ -72,8 +72,7 @@ InPrecision = Annotated[
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]
 ScoreThreshold = Annotated[
-    float,
-    typer.Option("--score-threshold", "-t", min=0, max=1, help="Only scores over it count."),
+    float, typer.Option("--score-threshold", "-t", min=0, max=1, help="Only scores over it count.")
 ]
 ByNms = Annotated[Nms, typer.Option("--nms", help="mlperf repeats the public reference's IoU.")]
 Classes = Annotated[str | None, typer.Option("--classes", help="Only these, by name: car,bus.")]

@@ -73,8 +73,7 @@ def serve(
         int, typer.Option(min=1, help="Largest image, pixels.")
     ] = DEFAULT_LIMITS.max_pixels,
     token_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help=f"Holds the bearer token; or set {TOKEN}."),
+        Path | None, typer.Option(metavar="FILE", help=f"Holds the bearer token; or set {TOKEN}.")
     ] = None,
     open_: Annotated[
         bool, typer.Option("--open", help="Serve other machines without a token.")

@@ -131,8 +131,7 @@ def train(
     epochs: Annotated[int, typer.Option(min=1)] = 30,
     batch: Annotated[int, typer.Option(min=1, help="Images a step, on all devices.")] = 16,
     at_once: Annotated[
-        int | None,
-        typer.Option(min=1, help="Images a device holds at a time.", show_default=False),
+        int | None, typer.Option(min=1, help="Images a device holds at a time.", show_default=False)
     ] = None,
     size: Annotated[int, typer.Option(help="Side of the input, 385 to 1200 pixels.")] = 1200,
     rate: Annotated[float, typer.Option(help="Highest learning rate, for a batch of 32.")] = 5e-4,
@@ -152,8 +151,7 @@ def train(
         ),
     ] = Autocast.auto,
     workers: Annotated[
-        int | None,
-        typer.Option(min=0, help="Processes that prepare images.", show_default=False),
+        int | None, typer.Option(min=0, help="Processes that prepare images.", show_default=False)
     ] = None,
     compiled: Annotated[
         bool, typer.Option("--compile", help="By torch.compile: for long runs on a GPU.")

@@ -221,11 +221,7 @@ class Session:
             found = runner.detect([image.pixels for image in images], rules)
         return [
             as_detections(
-                one,
-                ImageContext(image.width, image.height, image.name),
-                self.contract,
-                clip,
-                model,
+                one, ImageContext(image.width, image.height, image.name), self.contract, clip, model
             )
             for image, one in zip(images, found, strict=True)
         ]
