@@ -50,6 +50,13 @@ def test_a_set_in_another_form_says_how_to_make_it_this_one(tmp_path: Path) -> N
         read(tmp_path)
 
 
+@pytest.mark.parametrize("entries", ["images", "categories"])
+def test_an_id_that_is_no_number_is_called_so(tmp_path: Path, entries: str) -> None:
+    made = changed(lambda made: made[entries][0].update(id="0001"))
+    with pytest.raises(UsageError, match=r"0 of the list has the id '0001'; give whole numbers"):
+        read(written(tmp_path, made))
+
+
 def test_difficult_and_ignore_both_mean_to_ignore(tmp_path: Path) -> None:
     box = (1, 1, (0, 0, 9, 9))
     made = document(boxes=[box, box, box])

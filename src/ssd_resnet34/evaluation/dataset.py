@@ -211,14 +211,23 @@ def _entries(name: str, document: Mapping[str, Any], what: str) -> list[Mapping[
 
 
 def _image(name: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:
-    if not is_id(entry.get("id")) or not isinstance(entry.get("file_name"), str):
-        raise UsageError(f"{name}: image {number} of the list has no id and file_name; {_MEND}")
+    _check_id(name, f"image {number}", entry)
+    if not isinstance(entry.get("file_name"), str):
+        raise UsageError(f"{name}: image {number} of the list has no file_name; {_MEND}")
     if not all(is_id(size := entry.get(side)) and size > 0 for side in ("width", "height")):
         raise UsageError(
             f"{name}: image {entry['id']} has no width and height in pixels; add them to its entry"
         )
     sizes = {key: entry[key] for key in ("width", "height")}
     return {"id": entry["id"], "file_name": _with_slashes(entry["file_name"]), **sizes}
+
+
+def _check_id(name: str, what: str, entry: Mapping[str, Any]) -> None:
+    if not is_id(entry.get("id")):
+        raise UsageError(
+            f"{name}: {what} of the list has the id {entry.get('id')!r:.40}; give whole numbers, "
+            "in the annotations too"
+        )
 
 
 def _with_slashes(file_name: str) -> str:
@@ -229,8 +238,9 @@ def _with_slashes(file_name: str) -> str:
 
 
 def _category(name: str, number: int, entry: Mapping[str, Any]) -> dict[str, Any]:
-    if not is_id(entry.get("id")) or not isinstance(entry.get("name"), str):
-        raise UsageError(f"{name}: category {number} of the list has no id and name; {_MEND}")
+    _check_id(name, f"category {number}", entry)
+    if not isinstance(entry.get("name"), str):
+        raise UsageError(f"{name}: category {number} of the list has no name; {_MEND}")
     return {"id": entry["id"], "name": entry["name"]}
 
 

@@ -13,7 +13,7 @@ from ssd_resnet34.contract import COCO
 from ssd_resnet34.errors import UsageError
 from ssd_resnet34.training.data.assembling import Names
 from ssd_resnet34.training.data.coco import read
-from written_sets import PICTURES, document, paint, write_coco
+from written_sets import PICTURES, Picture, document, paint, write_coco
 
 
 def changed(root: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
@@ -56,6 +56,29 @@ def test_boxes_that_are_none_are_left_out_and_named(tmp_path: Path) -> None:
     assert "7 of 11 boxes are not four finite numbers and are left out" in told
     assert "annotation 9000" in told
     assert "1 of 11 boxes has no area" in told
+
+
+def test_corners_in_the_place_of_sizes_are_told_as_what_they_are(tmp_path: Path) -> None:
+    pictures = [Picture(f"{n}.png", (64, 48), ((0, (40, 30, 60, 45)),)) for n in range(20)]
+    write_coco(tmp_path, pictures)
+    file = tmp_path / "annotations" / "instances_train.json"
+    made = json.loads(file.read_text())
+    assert not any("do not fit" in text for text in read(file).warnings)
+    for one in made["annotations"]:
+        left, top, width, height = one["bbox"]
+        one["bbox"] = [left, top, left + width, top + height]
+    file.write_text(json.dumps(made))
+    told = "most boxes do not fit in their images: boxes are left, top, width, height in pixels"
+    assert any(text.startswith(told) for text in read(file).warnings)
+
+
+def test_fractions_in_the_place_of_pixels_are_refused(tmp_path: Path) -> None:
+    def change(made: dict[str, Any]) -> None:
+        for one in made["annotations"]:
+            one["bbox"] = [side / 200 for side in one["bbox"]]
+
+    with pytest.raises(UsageError, match="most of its boxes are within one pixel, as fractions are; give left, top"):
+        read(changed(tmp_path, change))
 
 
 def test_annotations_belong_to_their_image_in_any_order(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_lines_that_are_no_labels_are_refused_with_their_number(
 
 
 def test_a_label_file_of_other_bytes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"a\.txt: cannot be read"):
+    with pytest.raises(UsageError, match=r"a\.txt: not in UTF-8 \(byte 0\); save it so"):
         read(with_labels(tmp_path, b"\xff\xd8\xff\xe0"))
 
 
@@ -188,6 +188,13 @@ def test_a_set_whose_labels_lie_elsewhere_says_where_they_are_looked_for(tmp_pat
         UsageError, match=r"none of its 3 images has .*labels/train/a\.txt.*put them"
     ):
         read(tmp_path)
+
+
+def test_pixels_in_the_place_of_fractions_are_told_as_what_they_are(tmp_path: Path) -> None:
+    root = with_labels(tmp_path, "0 60 40 30 30\n")
+    (root / "labels" / "train" / "b.txt").unlink()
+    with pytest.raises(UsageError, match="boxes are cx cy w h, fractions of the image, neither"):
+        read(root)
 
 
 def test_labels_without_an_image_are_told(tmp_path: Path) -> None:

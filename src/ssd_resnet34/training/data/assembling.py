@@ -40,6 +40,9 @@ PYTHON: Final = Names()
 SLACK: Final = 1.0
 """Pixels that a box may reach over the border before it is spoken of: files round."""
 
+ENOUGH: Final = 20
+"""Boxes below which it means nothing that most of them do not fit."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -55,6 +58,7 @@ class Found:
         ignored: (m,) bool.
         place: where a box stands, in words, by its position.
         warnings: what the reader itself left out.
+        boxes_are: what the form's boxes are, said where most of these do not fit in their images.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Found:
     ignored: NDArray[np.bool_]
     place: Callable[[int], str]
     warnings: tuple[str, ...] = ()
+    boxes_are: str = "left, top, right, bottom in pixels"
 
 
 def contract_of(name: str, categories: Sequence[Category]) -> Contract:
@@ -104,16 +109,22 @@ def assembled(found: Found, contract: Contract, unknown: Unknown, names: Names =
     """The data set, its boxes checked.
 
     Raises:
-        UsageError: no image, no box that can be learned, or an unknown label in ``unknown``.
+        UsageError: no image, no box that can be learned, most boxes within one pixel, or an
+            unknown label in ``unknown``.
     """
     if not found.paths:
         raise UsageError(f"{found.name}: no image in this split; name a split that has some")
+    if 2 * int((np.abs(found.boxes) <= 1).all(axis=1).sum()) > len(found.boxes):
+        raise UsageError(
+            f"{found.name}: most of its boxes are within one pixel, as fractions are; give "
+            f"{found.boxes_are}"
+        )
     boxes, kept, warnings = _cleaned(found)
     if not (kept & ~found.ignored).any():
         raise UsageError(
             f"{found.name}: no box that could be learned in {len(found.paths)} images; "
             + (f"{'; '.join(warnings)}; " if warnings else "")
-            + "give annotations with boxes in pixels of the image"
+            + f"boxes are {found.boxes_are}"
         )
     counts = np.bincount(found.indices[kept], minlength=len(contract.labels) + 1)
     unlabelled = [label for n, label in enumerate(contract.labels, 1) if counts[n] == 0]
@@ -184,4 +195,6 @@ def _cleaned(found: Found) -> tuple[NDArray[np.float32], NDArray[np.bool_], list
         )
         if which.any()
     ]
+    if total >= ENOUGH and 2 * int((flat | outside | cut).sum()) > total:
+        warnings.append(f"most boxes do not fit in their images: boxes are {found.boxes_are}")
     return inside, kept, warnings

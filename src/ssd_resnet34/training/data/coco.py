@@ -103,6 +103,7 @@ def _read(
             np.array([_is_ignored(one) for one in boxed], np.bool_),
             lambda n: f"annotation {boxed[n].get('id', n)!r}",
             _warnings(annotations, boxed, listed, made),
+            "left, top, width, height in pixels of the image, not two corners",
         ),
         made,
         unknown,

@@ -127,6 +127,7 @@ def read(
             np.array([difficult for *_, difficult in rows], np.bool_),
             lambda n: f"{rows[n][1].name}, object {rows[n][2]}",
             tuple(warnings),
+            "xmin, ymin, xmax, ymax in pixels of the image",
         ),
         made,
         unknown,
@@ -225,7 +226,9 @@ def _annotation(file: Path) -> _Annotation:
         ) from error
     # LookupError: an encoding that is none; ValueError: one that is refused.
     except (ElementTree.ParseError, LookupError, ValueError) as error:
-        raise UsageError(f"{file}: no VOC annotation ({error}); write it again") from error
+        raise UsageError(
+            f"{file}: no VOC annotation ({error}); write it again, in UTF-8"
+        ) from error
     if root.tag != "annotation":
         raise UsageError(f"{file}: no VOC annotation but <{root.tag}>; give one XML file an image")
     width, height = (_number(root.findtext(f"size/{side}")) for side in ("width", "height"))

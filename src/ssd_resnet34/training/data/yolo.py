@@ -109,6 +109,7 @@ def read(
             np.zeros(len(rows), np.bool_),
             lambda n: f"{rows[n][1].name}, line {rows[n][2]}",
             tuple(warnings),
+            "cx cy w h, fractions of the image, neither pixels nor corners",
         ),
         made,
         unknown,
@@ -160,6 +161,8 @@ def _text(file: Path, mend: str) -> str:
         if len(data) > MAX_BYTES:
             raise UsageError(f"{file}: more than {MAX_BYTES >> 20} MiB; {mend}")
         return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: not in UTF-8 (byte {error.start}); save it so") from error
     except (OSError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
