@@ -238,7 +238,7 @@ class Search:
         except Exception as error:  # each store has its own kinds
             raise BatchError(
                 f"{self.source}: cannot be listed ({error}); tried for "
-                f"{self.patience.seconds:g} s: run again when it is back"
+                f"{self.patience.seconds:g} s: check your credentials, or run again when it is back"
             ) from error
 
 
