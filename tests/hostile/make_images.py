@@ -83,6 +83,8 @@ def malformed_exif() -> dict[str, bytes]:
             b"Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\x63\0\0\0\0\0\0"
         ),
         "loop": with_exif_block(b"Exif\0\0II*\0\x08\0\0\0\0\0\x08\0\0\0"),
+        "png_noise": png_with(png_chunk(b"eXIf", b"\xff" * 50)),
+        "png_checksum": png_with(png_chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\0")[:-4] + b"nope"),
     }
 
 

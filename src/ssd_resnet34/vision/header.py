@@ -89,7 +89,7 @@ def essential_png(data: bytes) -> bytes:
     """A PNG reduced to the chunks that make the picture, each with its checksum confirmed.
 
     Raises:
-        ValueError: a chunk is damaged, or the data end before IEND.
+        ValueError: a chunk of the picture is damaged, or the data end before IEND.
     """
     view = memoryview(data)
     parts = [view[:8]]
@@ -100,10 +100,12 @@ def essential_png(data: bytes) -> bytes:
         end = position + 12 + length
         if end > len(data):
             raise ValueError("cut short")
-        if kind in _PNG_CHUNKS:
-            if crc32(view[position + 4 : end - 4]) != _number(data, end - 4, 4, "big"):
+        odd = kind == b"eXIf" and data[position + 8 : position + 12] not in _MAGIC["TIFF"]
+        if kind in _PNG_CHUNKS and not odd:
+            if crc32(view[position + 4 : end - 4]) == _number(data, end - 4, 4, "big"):
+                parts.append(view[position:end])
+            elif kind != b"eXIf":  # a damaged one is ignored, as in other formats
                 raise ValueError("wrong checksum")
-            parts.append(view[position:end])
         if kind == b"IEND":
             return b"".join(parts)
         position = end
