@@ -86,7 +86,13 @@ def read(
         found = _from_state("safetensors", _stripped(state), contract, own, digest, name)
         return replace(found, training=metadata.get(TRAINING_KEY))
     if data.startswith((pickles.ZIP_MAGIC, pickles.PICKLE_MAGIC)):
-        state = _pick(list(pickles.state_dicts(pickles.read_pickle(data, name), name)), name)
+        unpickled = pickles.read_pickle(data, name)
+        if isinstance(unpickled, dict) and {"recipe", "progress", "average"} <= unpickled.keys():
+            raise WeightsError(
+                f"{name}: a checkpoint of training, which --resume goes on from; the weights are "
+                "in model.safetensors beside it"
+            )
+        state = _pick(list(pickles.state_dicts(unpickled, name)), name)
         return _from_state("pytorch", state, contract, None, digest, name)
     if data.startswith(b"\x08"):  # field 1 of ModelProto, ir_version
         return _from_onnx(data, contract, digest, name)

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 import tiny_training
-from ssd_resnet34.errors import OutputError, TrainingError, UsageError
+from ssd_resnet34 import weights
+from ssd_resnet34.errors import OutputError, TrainingError, UsageError, WeightsError
 from ssd_resnet34.training.fitting import state as states
 from ssd_resnet34.training.fitting.folder import CHECKPOINT
 from ssd_resnet34.training.fitting.journal import STEPS, VALIDATIONS, read
@@ -93,6 +94,11 @@ def test_the_averaged_weights_are_kept_and_batch_norm_is_left_alone(uninterrupte
     assert not torch.equal(kept["conf.0.weight"], last["conf.0.weight"])
     assert kept["model.1.running_mean"].eq(0).all()
     assert last["model.1.running_var"].eq(1).all()
+
+
+def test_a_checkpoint_in_the_place_of_weights_is_called_so(uninterrupted: Path) -> None:
+    with pytest.raises(WeightsError, match=r"a checkpoint of training.*model\.safetensors beside"):
+        weights.load(uninterrupted / CHECKPOINT)
 
 
 def test_without_initial_weights_batch_norm_follows_the_batches(tmp_path: Path) -> None:
