@@ -96,6 +96,14 @@ def test_a_record_is_a_record_where_a_file_has_its_name(
     assert [job.weights for job in jobs] == [name, str(tmp_path / "mine.onnx")]
 
 
+def test_the_limits_of_an_image_can_be_set(batch: Run, picture: Picture, tmp_path: Path) -> None:
+    picture("in/one.png")
+    limits = {"--max-pixels": "too_many_pixels", "--max-bytes": "too_many_bytes"}
+    for option, code in limits.items():
+        done = batch("run", tmp_path / "in", "-o", tmp_path / code, option, "9", "--json")
+        assert json.loads(done.out)["errors"] == {code: 1}
+
+
 def test_a_plan_is_made_once_and_shown(batch: Run, picture: Picture, tmp_path: Path) -> None:
     picture("in/a.png")
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")

@@ -26,6 +26,7 @@ from ..detector import Options
 from ..errors import BatchError, UsageError
 from ..files import check_target
 from ..runtime import cpu
+from ..vision.images import DEFAULT_LIMITS, Limits
 from .batch_progress import Shown
 from .batch_report import plan_facts, report_facts, setting, show_outcome, show_plan, show_report
 from .inputs import SOME_REFUSED
@@ -36,6 +37,8 @@ from .options import (
     Device,
     Engine,
     InPrecision,
+    MaxBytes,
+    MaxPixels,
     Nms,
     Precision,
     ScoreThreshold,
@@ -139,6 +142,8 @@ def run(
     memory: Annotated[
         int, typer.Option(min=64, metavar="MIB", help="That a worker may hold (Linux).")
     ] = 4096,
+    max_bytes: MaxBytes = DEFAULT_LIMITS.max_bytes,
+    max_pixels: MaxPixels = DEFAULT_LIMITS.max_pixels,
     max_error_rate: Annotated[
         float, typer.Option(min=0, max=1, help="Share of refused inputs that stops the run.")
     ] = 0.5,
@@ -187,6 +192,7 @@ def run(
         precision=precision.value,
         threads=threads,
         options=Options(score_threshold=score_threshold, nms=nms.value, classes=wanted),
+        limits=Limits(max_bytes=max_bytes, max_pixels=max_pixels),
         patience=Patience(min(patience, timeout / 2)),
     )
     with Shown.on_stderr(quiet=quiet, verbose=verbose) as shown, _ended_by_signals():

@@ -69,6 +69,8 @@ InPrecision = Annotated[
     ),
 ]
 """What the network runs in; with a name of its own, since all its values break a line of help."""
+MaxBytes = Annotated[int, typer.Option(min=1, help="Largest image, bytes.")]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Largest image, pixels.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]
 ScoreThreshold = Annotated[

@@ -15,6 +15,8 @@ from .options import (
     Device,
     Engine,
     InPrecision,
+    MaxBytes,
+    MaxPixels,
     Precision,
     Threads,
     Weights,
@@ -66,12 +68,8 @@ def serve(
     deadline: Annotated[
         float, typer.Option(min=0.1, help="Seconds from a request to its answer; sizes the queue.")
     ] = 10.0,
-    max_bytes: Annotated[
-        int, typer.Option(min=1, help="Largest image, bytes.")
-    ] = DEFAULT_LIMITS.max_bytes,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, help="Largest image, pixels.")
-    ] = DEFAULT_LIMITS.max_pixels,
+    max_bytes: MaxBytes = DEFAULT_LIMITS.max_bytes,
+    max_pixels: MaxPixels = DEFAULT_LIMITS.max_pixels,
     token_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help=f"Holds the bearer token; or set {TOKEN}.")
     ] = None,
