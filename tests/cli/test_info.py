@@ -14,6 +14,7 @@ from ssd_resnet34 import artifact
 from ssd_resnet34.cli import info
 from ssd_resnet34.contract import COCO
 from ssd_resnet34.runtime.engines import EngineInfo
+from ssd_resnet34.weights import embedded
 from ssd_resnet34.weights.records import RECORDS
 
 
@@ -102,6 +103,15 @@ def test_an_artifact_says_what_it_is(
     assert facts["outputs"][0] == {"name": "cls_0", "dtype": "float32", "shape": ["N", 324, 50, 50]}
     text = " ".join(table.out.split())
     assert "person, bicycle, car, motorcycle, airplane, bus, 74 more (--json has them)" in text
+
+
+def test_weights_without_a_graph_are_described_by_the_one_that_is_made_of_them(
+    run: Run,
+) -> None:
+    """``model.safetensors`` of a training run, for one."""
+    facts = json.loads(run("info", embedded.path(), "--json").out)
+    assert (facts["precision"], facts["classes"]) == ("fp32", 80)
+    assert facts["metadata"]["source_kind"] == "safetensors"
 
 
 def test_entries_of_an_artifact_are_a_fact_a_line_and_empty_ones_none(

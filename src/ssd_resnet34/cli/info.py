@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from .. import __version__, artifact
+from .. import __version__, artifact, weights
 from ..runtime import cpu, precision
 from ..runtime.engines import describe, version_of
 from ..weights import store
@@ -38,13 +38,17 @@ _PACKAGES: Final = (
     "torch",
 )
 
+_STATES: Final = (".safetensors", ".pth", ".pytorch", ".pt")
+"""Endings of weights without a graph."""
+
 _LABELS: Final = 6
 """Of an artifact's, that its table shows."""
 
 
 def info(
     source: Annotated[
-        str | None, typer.Argument(metavar="ARTIFACT", help="An ONNX file to describe instead.")
+        str | None,
+        typer.Argument(metavar="ARTIFACT", help="An ONNX or weights file to describe instead."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -91,7 +95,9 @@ def now() -> str:
 
 
 def _artifact(source: str) -> dict[str, Any]:
-    model = artifact.load(Path(source))
+    path = Path(source)
+    # Weights that are no graph are described by the one that every command makes of them.
+    model = artifact.load(weights.load(path) if path.suffix in _STATES else path)
     contract = artifact.contract_of(model)
     facts: dict[str, Any] = {
         "file": source,
