@@ -47,9 +47,7 @@ def _table(lineage: Lineage) -> NDArray[np.float32]:
     table = np.concatenate(blocks)
     if lineage == "pytorch":
         table = table.clip(0, 1)
-    result = table.astype(
-        np.float32
-    )  # float64 until here: rounding once gives the reference's bits
+    result = table.astype(np.float32)  # rounded once, as the reference's bits are
     result.setflags(write=False)
     return result
 
