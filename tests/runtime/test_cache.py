@@ -87,6 +87,8 @@ def test_a_folder_that_cannot_be_written_is_logged_and_work_goes_on(
     store = Cache(tmp_path / "file" / "compiled")
     store.store(b"x", name="x")
     assert "set SSD_RESNET34_CACHE to a writable folder" in caplog.text
+    store.store(b"y", name="y")
+    assert caplog.text.count("cannot be written") == 1  # once for all entries of a process
     assert store.load(name="x") is None
 
 

@@ -25,6 +25,9 @@ _HEADER: Final = len(_MAGIC) + hashlib.sha256().digest_size
 _SUFFIX: Final = ".bin"
 _STALE_SECONDS: Final = 3600.0
 
+_UNWRITABLE: Final[set[Path]] = set()
+"""Folders of which the log has said so: a start has several entries, and says it once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cache:
@@ -53,7 +56,7 @@ class Cache:
         return content
 
     def store(self, content: bytes, **key: str | int) -> None:
-        """Keep ``content`` under ``key``. Where that fails, the log says so and work goes on."""
+        """Keep ``content`` under ``key``. Where that fails, the log says so once and work goes on."""
         path = self._path(key)
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -69,12 +72,14 @@ class Cache:
                 raise
             self._prune(keep=path)
         except OSError as error:
-            _LOG.warning(
-                "%s: cannot be written (%s), so every start compiles again; set "
-                "SSD_RESNET34_CACHE to a writable folder",
-                self.folder,
-                error.strerror or error,
-            )
+            if self.folder not in _UNWRITABLE:
+                _UNWRITABLE.add(self.folder)
+                _LOG.warning(
+                    "%s: cannot be written (%s), so every start compiles again; set "
+                    "SSD_RESNET34_CACHE to a writable folder",
+                    self.folder,
+                    error.strerror or error,
+                )
 
     def drop(self, **key: str | int) -> None:
         """Forget what is stored under ``key``."""
