@@ -56,7 +56,7 @@ class Cache:
         return content
 
     def store(self, content: bytes, **key: str | int) -> None:
-        """Keep ``content`` under ``key``. Where that fails, the log says so once and work goes on."""
+        """Keep ``content`` under ``key``. Where that fails, the log says so, and work goes on."""
         path = self._path(key)
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
