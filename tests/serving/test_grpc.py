@@ -382,13 +382,14 @@ def without_a_window(name: str, message: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", ["that call nothing", "that take no answer"])
 def test_connections_that_only_last_keep_out_nobody_for_long(name: str, tmp_path: Path) -> None:
-    seconds: dict[str, Any] = dict.fromkeys(
-        ("upload_seconds", "deadline", "send_seconds", "idle_seconds"), 1.0
-    )
+    seconds: dict[str, Any] = dict.fromkeys(("upload_seconds", "deadline", "send_seconds"), 1.0)
     data, number = PREFACE + SETTINGS, 300
     if name == "that take no answer":
         data, number = without_a_window("ServerMetadata", b""), 64
-    with running(tmp_path, grpc_port=0, **seconds) as server, ExitStack() as stack:
+    with (
+        running(tmp_path, grpc_port=0, idle_seconds=3.0, **seconds) as server,
+        ExitStack() as stack,
+    ):
         for connection in hold(server, data, number):
             stack.enter_context(closing(connection))
         wait(lambda: not served(server))
