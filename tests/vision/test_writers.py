@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import resource
 import stat
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from ssd_resnet34.errors import OutputError, SSDResNet34Error, UsageError
+from ssd_resnet34.vision import writers
 from ssd_resnet34.vision.detections import Detections
 from ssd_resnet34.vision.images import decode
 from ssd_resnet34.vision.writers import EXTENSIONS, extension_of, open_writer, save
@@ -208,6 +210,10 @@ class TestPlaces:
         with pytest.raises(UsageError) as refusal:
             save(tmp_path / name, two())
         assert all(extension in str(refusal.value) for extension in EXTENSIONS)
+
+    def test_the_docstring_has_a_row_for_every_extension(self) -> None:
+        told = re.findall(r"^((?:\.[a-z.]+ ?)+)", writers.__doc__ or "", re.M)
+        assert sorted(" ".join(told).split()) == sorted(EXTENSIONS)
 
     def test_the_longest_extension_counts_in_any_case(self) -> None:
         assert extension_of("A.COCO.JSON") == ".coco.json"
