@@ -115,6 +115,15 @@ def test_without_a_batch_the_axis_stays_dynamic(form: Form) -> None:
     assert {shape[0] for shape in shapes(export(small_onnx(), Export(form))).values()} == {"N"}
 
 
+def test_shapes_inside_that_speak_of_another_batch_are_left_out() -> None:
+    model = artifact.load(small_onnx())
+    inner = helper.make_tensor_value_info("stem", TensorProto.FLOAT, [1, 8, 50, 50])
+    model.graph.value_info.append(inner)
+    made = artifact.load(export(artifact.serialize(model), Export(batch=3)))
+    assert not made.graph.value_info
+    assert made.graph.output[0].type.tensor_type.shape.dim[0].dim_value == 3
+
+
 def test_a_batch_that_the_artifact_has_fixed_stays_and_can_be_changed() -> None:
     fixed = export(small_onnx(), Export(batch=2))
     again = export(fixed, Export("end-to-end"))
