@@ -23,7 +23,13 @@ from ssd_resnet34.training.fitting.placing import fraction_priors, priors_for, t
 from ssd_resnet34.training.fitting.recipe import Recipe
 from ssd_resnet34.training.fitting.running import digest
 from ssd_resnet34.training.fitting.schedule import rate_at
-from ssd_resnet34.training.fitting.validation import by_file, folder_of, scored, truth_of
+from ssd_resnet34.training.fitting.validation import (
+    by_file,
+    folder_of,
+    scored,
+    truth_of,
+    write_annotations,
+)
 from ssd_resnet34.vision.priors import priors
 from ssd_resnet34.weights import readers
 from tiny_detector import TinyDetector
@@ -240,6 +246,23 @@ def test_results_go_by_the_ids_of_the_annotation_file() -> None:
     assert [(row["image_id"], row["category_id"]) for row in found] == [(5, 31)]
     plain = by_file(DataSet(TWO, (sample(), sample())), rows)
     assert plain == rows
+
+
+def test_written_annotations_have_the_ids_of_the_annotation_file_as_results_have(
+    tmp_path: Path,
+) -> None:
+    samples = tuple(replace(sample(n), image_id=key) for n, key in enumerate((70, 5)))
+    first, second = TWO.categories
+    path = write_annotations(DataSet(TWO, samples, (), {first.label: 31}), tmp_path)
+    found = json.loads(path.read_text())
+    assert [one["id"] for one in found["images"]] == [70, 5]
+    assert found["categories"] == [{"id": 31, "name": first.label}]
+    assert {one["category_id"] for one in found["annotations"]} == {31}
+    assert {one["image_id"] for one in found["annotations"]} == {70, 5}
+    plain = DataSet(TWO, (sample(), sample()))
+    found = json.loads(write_annotations(plain, tmp_path).read_text())
+    assert [one["id"] for one in found["categories"]] == [first.category_id, second.category_id]
+    assert [one["id"] for one in found["images"]] == [1, 2]
 
 
 # ---------------------------------------------------------------- journal

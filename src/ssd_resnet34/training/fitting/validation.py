@@ -109,6 +109,7 @@ def write_annotations(data: DataSet, out: Path) -> Path:
         "annotations": [
             {**one, "image_id": ids[one["image_id"] - 1], "category_id": new[one["category_id"]]}
             for one in truth.annotations
+            if one["category_id"] in new
         ],
         "categories": [
             {"id": new[one["id"]], "name": one["name"]}
