@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..contract import COCO, HEAD_NAMES, INPUT_SIZE, LEVELS, Contract
 from ..errors import HeadsError, UsageError
 from .detections import Detections
+from .finite import unfinite
 from .labels import resolve
 from .preprocess import ImageContext
 from .priors import priors
@@ -210,16 +211,12 @@ def _check_shapes(heads: list[NDArray[Any]], contract: Contract) -> None:
 def _finite_floats(name: str, head: NDArray[Any]) -> NDArray[np.float32]:
     if head.dtype.kind != "f":
         raise HeadsError(f"outputs: {name} has dtype {head.dtype}; give float32")
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
         floats = np.ascontiguousarray(head, np.float32)
-        flat = floats.reshape(-1)
-        # A sum is cheaper than a look at each value, and einsum's, which need not be accurate, is
-        # the cheapest. It may overflow where no value is infinite, so only isfinite condemns.
-        suspect = not np.isfinite(np.einsum("i->", flat))
-    if suspect and not np.isfinite(flat).all():
-        bad = int((~np.isfinite(flat)).sum())
+    bad = unfinite(floats)
+    if bad:
         raise HeadsError(
-            f"outputs: {name} has NaN or infinity at {bad} of {flat.size} places; "
+            f"outputs: {name} has NaN or infinity at {bad} of {floats.size} places; "
             "check the weights, the precision and the input tensor"
         )
     return floats
