@@ -27,6 +27,8 @@ EXAMPLES: Final = """Examples:
 
 ssd-resnet34 train VOC2007/ --format voc --out cats/ --check
 
+ssd-resnet34 train labelled/ --format voc --out cats/ --hold-out 0.2
+
 ssd-resnet34 train cells.json --format coco --images cells/ --val val.json
 --out cells/ --epochs 20
 
@@ -118,7 +120,7 @@ def train(
             min=0,
             max=1,
             metavar="SHARE",
-            help="Score on this share of DATA instead, 0.2 for one: it has no val.",
+            help="Keep a share of DATA, like 0.2, to score on; instead of --val.",
             show_default=False,
         ),
     ] = None,
