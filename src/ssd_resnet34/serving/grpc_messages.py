@@ -124,7 +124,7 @@ def is_modest(data: bytes, name: str) -> bool:
     """Whether a message can be read in about the memory of its bytes.
 
     Two bytes can stand for an empty message inside it, which takes a hundred, and one for a whole
-    number, which takes eight. Bytes that are cut are not modest.
+    number, which takes eight. Of bytes that are no message it may say either.
     """
     left = MOST_FIELDS
     pending = [(0, len(data), _KINDS[name])]
