@@ -124,6 +124,9 @@ def train(
             show_default=False,
         ),
     ] = None,
+    val_every: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Score, and checkpoint, each N epochs.")
+    ] = 1,
     no_val: Annotated[
         bool, typer.Option("--no-val", help="No scores; the last epoch is kept.")
     ] = False,
@@ -199,6 +202,7 @@ def train(
         autocast=autocast.value,
         seed=seed,
         compile=compiled,
+        val_every=val_every,
     )
     augmentation = None if plain else Augmentation(mirror=0.0 if no_mirror else 0.5)
     folder.check_init(init)

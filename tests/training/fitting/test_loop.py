@@ -299,6 +299,21 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_files(
 # ---------------------------------------------------------------- validation
 
 
+def test_some_epochs_may_go_without_a_validation_but_not_the_last(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def validate(*_: Any) -> Score:
+        return Score(0.5, {"AP": 0.5})
+
+    watch = Watch(validation=lambda epoch, *_: seen.append(epoch))
+    recipe = replace(RECIPE, epochs=5, val_every=2)
+    run(tmp_path / "a", recipe=recipe, validate=validate, watch=watch)
+    assert seen == [2, 4, 5]
+    assert [row["epoch"] for row in read(tmp_path / "a" / VALIDATIONS)] == [2, 4, 5]
+    run(tmp_path / "b", recipe=replace(recipe, val_every=9), validate=validate, watch=watch)
+    assert seen == [2, 4, 5, 5]
+
+
 def test_the_best_epoch_is_kept_and_a_killed_validation_comes_again(tmp_path: Path) -> None:
     scores = {1: 0.2, 2: 0.5, 3: 0.3}
     seen: list[tuple[int, bool]] = []

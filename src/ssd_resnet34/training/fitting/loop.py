@@ -188,7 +188,7 @@ class _Run:
         before = self.progress.seconds
         while True:
             step = self.progress.step
-            if step % order.steps_an_epoch == 0 and self.progress.validated < self._epochs_done():
+            if self._is_due(step):
                 validating -= time.monotonic()
                 self._validate(journal)
                 validating += time.monotonic()
@@ -233,6 +233,12 @@ class _Run:
                 if not self.asked():  # else the workers were told to end, too
                     raise
         return parts
+
+    def _is_due(self, step: int) -> bool:
+        """Whether a validation comes after that step."""
+        epoch, rest = divmod(step, self.order.steps_an_epoch)
+        chosen = epoch % self.job.recipe.val_every == 0 or step == self.order.steps
+        return rest == 0 and chosen and self.progress.validated < epoch
 
     def _epochs_done(self) -> int:
         return self.progress.step // self.order.steps_an_epoch

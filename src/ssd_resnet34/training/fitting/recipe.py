@@ -52,6 +52,8 @@ class Recipe:
         compile: by ``torch.compile``: a minute at the beginning, then faster steps on GPUs.
         seed: of the order of images, of augmentation and of fresh weights.
         every: seconds between checkpoints within an epoch.
+        val_every: epochs from one validation, and its checkpoint, to the next; the last one always
+            has them. Epochs of a few steps cost less than both.
 
     Raises:
         UsageError: a value out of range, named.
@@ -75,6 +77,7 @@ class Recipe:
     compile: bool = False
     seed: int = 0
     every: float = 600.0
+    val_every: int = 1
 
     def __post_init__(self) -> None:
         for name, lowest, highest in _RANGES:
@@ -110,6 +113,7 @@ _RANGES: Final = (
     ("average", 0.0, 0.999999),
     ("seed", 0, 2**31 - 1),
     ("every", 0.0, 1e9),
+    ("val_every", 1, 100_000),
 )
 
 _CHOICES: Final = {

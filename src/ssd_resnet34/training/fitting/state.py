@@ -15,7 +15,7 @@ from .recipe import Recipe
 
 VERSION: Final = 1
 
-FREE: Final = frozenset({"every", "at_once", "compile", "channels_last"})
+FREE: Final = frozenset({"every", "val_every", "at_once", "compile", "channels_last"})
 """What a resumed run may change: it does not change what is learnt, but for rounding."""
 
 
