@@ -272,8 +272,8 @@ def _annotations(
                 "category_id": entry["category_id"],
                 "bbox": box,
                 "area": area,
-                "iscrowd": int(_mark(name, entry, "iscrowd")),
-                "ignore": int(_mark(name, entry, "ignore") or _mark(name, entry, "difficult")),
+                "iscrowd": int(marked(name, entry, "iscrowd")),
+                "ignore": int(marked(name, entry, "ignore", "difficult")),
             }
         )
     warnings = [
@@ -288,18 +288,20 @@ def _annotations(
     return made, warnings
 
 
-def _mark(name: str, entry: Mapping[str, Any], key: str) -> bool:
-    """A mark that an annotation has or has not: 0, 1, false, true, null, or none at all.
+def marked(name: str, entry: Mapping[str, Any], *marks: str) -> bool:
+    """Whether an annotation has one of these marks, each 0, 1, false, true, null, or not there.
 
     Raises:
         UsageError: text, for one: "0", as converters take it from XML, is not "no" to Python.
     """
-    value = entry.get(key)
-    if value is not None and not isinstance(value, bool | int | float):
-        raise UsageError(
-            f"{name}: annotation {entry['id']} has the {key} {value!r:.60}; give 0 or 1, a number"
-        )
-    return bool(value)
+    for mark in marks:
+        value = entry.get(mark)
+        if value is not None and not isinstance(value, bool | int | float):
+            raise UsageError(
+                f"{name}: annotation {entry.get('id')!r} has the {mark} {value!r:.60}; give 0 or "
+                "1, a number"
+            )
+    return any(entry.get(mark) for mark in marks)
 
 
 def checked_box(name: str, where: str, value: Any) -> list[float]:

@@ -31,6 +31,12 @@ def test_crowds_and_difficult_objects_are_ignored(tmp_path: Path, mark: str) -> 
     assert read(file).samples[0].ignored.tolist() == [False, True]
 
 
+def test_a_mark_in_words_is_refused(tmp_path: Path) -> None:
+    file = changed(tmp_path, lambda made: made["annotations"][1].update(iscrowd="0"))
+    with pytest.raises(UsageError, match=r"annotation \d+ has the iscrowd '0'; give 0 or 1"):
+        read(file)
+
+
 def test_boxes_that_are_none_are_left_out_and_named(tmp_path: Path) -> None:
     values = [
         [float("nan"), 1, 2, 3],

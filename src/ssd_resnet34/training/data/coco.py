@@ -13,12 +13,13 @@ import numpy as np
 
 from ...contract import Category, Contract
 from ...errors import UsageError
-from ...evaluation.dataset import check_known, is_id, lists, some
+from ...evaluation.dataset import check_known, is_id, lists, marked, some
 from .assembling import PYTHON, Found, Names, Unknown, assembled, contract_of, indices_of
 from .example import DataSet
 from .sizes import MAX_SIDE
 
 _NO_BOX: Final = (float("nan"),) * 4
+_IGNORED: Final = ("iscrowd", "ignore", "difficult")
 
 
 def read(
@@ -100,7 +101,7 @@ def _read(
             np.array([position[one["image_id"]] for one in boxed], np.int64),
             boxes,
             np.array([index[one["category_id"]] for one in boxed], np.int64),
-            np.array([_is_ignored(one) for one in boxed], np.bool_),
+            np.array([marked(name, one, *_IGNORED) for one in boxed], np.bool_),
             lambda n: f"annotation {boxed[n].get('id', n)!r}",
             _warnings(annotations, boxed, listed, made),
             "left, top, width, height in pixels of the image, not two corners",
@@ -159,10 +160,6 @@ def _numbers(box: Any) -> tuple[float, ...]:
         return tuple(map(float, box))
     except OverflowError:  # an integer of hundreds of digits
         return _NO_BOX
-
-
-def _is_ignored(one: Mapping[str, Any]) -> bool:
-    return bool(one.get("iscrowd") or one.get("ignore") or one.get("difficult"))
 
 
 def _annotation_file(path: Path, split: str | None, names: Names) -> Path:
