@@ -162,6 +162,19 @@ def test_a_share_can_be_held_out_where_nothing_is_divided(
     assert json.loads(judged.out)["numbers"]["AP"] == pytest.approx(1)
 
 
+@pytest.mark.parametrize("more", [("--check",), ()])
+def test_annotations_are_not_written_over_by_those_that_a_run_leaves(
+    run: Run, cells: Path, more: tuple[str, ...]
+) -> None:
+    """Which have no outlines, and boxes as they were read."""
+    val = cells.parent / "val.json"
+    val.write_bytes(cells.read_bytes())
+    result = run(*options(cells, cells.parent, "--size", SIDE, "--val", val, *more))
+    assert result.code == 2
+    assert f"--out {val}: is the file of --val; name another" in result.err
+    assert val.read_bytes() == cells.read_bytes()
+
+
 def test_a_check_that_stops_draws_what_can_be_read(run: Run, cells: Path, tmp_path: Path) -> None:
     data = json.loads(cells.read_text())
     for number in (2, 3):

@@ -15,7 +15,7 @@ import typer
 from ..errors import MissingExtra, UsageError
 from ..runtime.cpu import available_threads
 from .inputs import SOME_REFUSED
-from .options import AsJson, Quiet
+from .options import AsJson, Quiet, keep_apart
 from .terminal import complain, printable, progress
 from .train_data import Format, Judged, Source, read_both
 from .train_report import Shown, describe, show
@@ -208,6 +208,7 @@ def train(
     folder.check_init(init)
     if not check:
         folder.check(out, resume)
+    keep_apart({"--out": out / folder.ANNOTATIONS}, {"DATA": data, "--val": val})
     with _extra():
         source = Source(data, format, images, split, unknown, mix or ())
         learned, judged = read_both(source, Judged(val, val_images, val_split, hold_out, no_val))

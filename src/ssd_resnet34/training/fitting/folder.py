@@ -11,6 +11,9 @@ from ...weights.records import RECORDS
 
 CHECKPOINT: Final = "checkpoint.pt"
 
+ANNOTATIONS: Final = "val.json"
+"""The images that are scored, as COCO has them."""
+
 NOTHING: Final = "none"
 """Name of no initial weights."""
 

@@ -26,21 +26,13 @@ from ..data.example import DataSet
 from ..data.feeding import Feed
 from ..data.loading import Examples, Refused
 from . import output, reporting
-from .folder import NOTHING
+from .folder import ANNOTATIONS, NOTHING
 from .folder import check as check_folder
 from .loading import Micro, Order
 from .loop import Job, Score, Step, Watch, fit
 from .recipe import Recipe
 from .starting import begin
-from .validation import (
-    ANNOTATIONS,
-    NUMBERS,
-    by_file,
-    folder_of,
-    scored,
-    validate,
-    write_annotations,
-)
+from .validation import NUMBERS, by_file, folder_of, scored, validate, write_annotations
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -25,12 +25,10 @@ from ..data.example import DataSet, Sample
 from ..data.loading import decoded
 from ..multibox import flattened
 from ..pixels import normalised
+from .folder import ANNOTATIONS
 
 NUMBERS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 """What a validation writes down."""
-
-ANNOTATIONS: Final = "val.json"
-"""The images that are scored, as COCO has them."""
 
 
 @dataclass(frozen=True, eq=False)
