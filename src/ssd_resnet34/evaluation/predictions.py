@@ -94,8 +94,7 @@ def _parsed(name: str) -> Any:
     """A document, or a list of ("line 3", entry) or ("entry 3", entry)."""
     try:
         with open_regular(name) as file:
-            data = file.read()
-        text = data.decode(json.detect_encoding(data))  # some shells redirect in UTF-16
+            text = _decoded(file.read())
     except OSError as error:
         raise UsageError(f"{name}: cannot be read ({error.strerror or error}); {_FORMS}") from error
     except ValueError as error:  # no Unicode; a NUL in the name
@@ -117,6 +116,11 @@ def _parsed(name: str) -> Any:
     if isinstance(document, dict):
         return document
     raise UsageError(f"{name}: a {type(document).__name__}; {_FORMS}")
+
+
+def _decoded(data: bytes) -> str:
+    """In the encoding that JSON begins with: some shells redirect in UTF-16."""
+    return data.decode(json.detect_encoding(data))
 
 
 def _lines(name: str, text: str) -> list[tuple[str, Any]]:
