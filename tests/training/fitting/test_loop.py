@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -205,15 +206,20 @@ def test_a_signal_to_the_whole_group_ends_a_run_in_order_too(
     assert_same_run(out, uninterrupted)
 
 
+def has_worker(pid: int) -> bool:
+    """Whether a process that prepares images was begun."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(OSError):  # it may be another, and over
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return True
+    return False
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="the workers are looked for in /proc")
 def test_a_signal_while_the_workers_start_ends_a_run_in_order_too(tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = start(out, "--workers", "1", start_new_session=True)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while not any(
-        b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-        for child in children.read_text().split()
-    ):
+    while process.poll() is None and not has_worker(process.pid):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
     _, complaints = process.communicate(timeout=300)
