@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -167,6 +168,31 @@ def test_a_mark_left_by_one_that_died_while_it_broke_a_lock_is_passed_over(tmp_p
     with Lock(place(tmp_path), stale=0.3):
         pass
     assert place(tmp_path).names("_run") == []
+
+
+def test_of_several_that_pass_over_such_a_mark_none_removes_the_mark_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = {**locks._this_process(), "started": "1", "token": "x", "beat": 0}
+    mark = locks._mark(holder)
+    where = place(tmp_path)
+    where.write(NAME, json.dumps(holder).encode())
+    where.write(mark, b"{}")
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        before, now = now, now + seconds
+        if before < 50 <= now:  # another has found the mark stale, and made its own
+            where.write(mark, b'{"token": "y"}')
+        if before < 70 <= now:  # and is done
+            where.remove(NAME)
+            where.remove(mark)
+
+    monkeypatch.setattr(locks, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    Lock(where, stale=60)._break(holder)
+    assert now >= 70
+    assert where.names("_run") == []
 
 
 @pytest.mark.parametrize("pid", [10**30, -1, 0, "many", None])

@@ -88,10 +88,15 @@ class Lock:
         of whoever came next.
         """
         mark = _mark(dead)
-        end = time.monotonic() + self._stale
+        seen, end = None, time.monotonic() + self._stale
         while not self.place.create(mark, _encoded(self._mine)):
-            time.sleep(0.05)
-            if time.monotonic() > end:  # whoever made it died, too
+            time.sleep(min(1.0, self._stale / 10))
+            if self._read() != dead:  # the other has done it
+                return
+            found = self._read(mark)
+            if found != seen:
+                seen, end = found, time.monotonic() + self._stale
+            elif time.monotonic() > end:  # whoever made it died, too
                 self.place.remove(mark)
         try:
             if self._read() == dead:
@@ -152,9 +157,9 @@ class Lock:
                 self._mine["beat"] += 1
                 self.place.write(NAME, _encoded(self._mine))
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self, name: str = NAME) -> dict[str, Any] | None:
         try:
-            found = json.loads(self.place.read(NAME))
+            found = json.loads(self.place.read(name))
         except FileNotFoundError:
             return None
         except (ValueError, RecursionError):  # cut short by a file system that is not atomic
