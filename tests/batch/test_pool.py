@@ -1,6 +1,8 @@
 """Workers that crash, hang, swell or fail: one input is lost at most, and it is told."""
 
 import multiprocessing
+import os
+import signal
 import socket
 from collections import Counter
 from collections.abc import Iterable
@@ -10,11 +12,11 @@ import pytest
 
 import poison_engine
 from small_batch import HASTY, write
-from ssd_resnet34.batch.pool import Care, Pool
+from ssd_resnet34.batch.pool import Care, Pool, _Worker
 from ssd_resnet34.batch.rows import Row
 from ssd_resnet34.batch.sorting import Input
 from ssd_resnet34.batch.sources import measure
-from ssd_resnet34.batch.worker import Job, Task, serve
+from ssd_resnet34.batch.worker import Job, Ready, Task, serve
 from ssd_resnet34.errors import UnknownWeights, UsageError, WorkerFailed
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -123,6 +125,22 @@ def test_a_worker_whose_run_was_killed_meanwhile_ends_without_a_word(
         theirs.close()
         process.join(60)
         assert process.exitcode == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_ctrl_c_passes_by_a_worker_from_its_first_moment_on(
+    artifact: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker = _Worker(Job(str(artifact), "fake"), 1)
+    pid = worker.process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGINT)  # as a terminal sends it to all
+    assert isinstance(worker.receive(), Ready)
+    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signal.SIGTERM)  # as multiprocessing ends those that a program has left
+    worker.process.join(60)
+    assert worker.process.exitcode == -signal.SIGTERM
+    worker.close()
     assert capfd.readouterr().err == ""
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from ..errors import SettingsConflict, UsageError, WorkerFailed
+from ..processes import signals_blocked
 from ..vision.images import printable
 from .rows import OUT_OF_MEMORY, TIMED_OUT, WORKER_CRASHED, Row, Timing
 from .worker import Done, Job, Ready, Task, serve
@@ -68,7 +69,8 @@ class _Worker:
         self.process: BaseProcess = context.Process(
             target=serve, args=(theirs, job), name=f"ssd-resnet34-{number}", daemon=True
         )
-        self.process.start()
+        with signals_blocked():  # until it has its own way, after seconds of imports
+            self.process.start()
         theirs.close()  # theirs alone: its end is then the end of the pipe
         self.flying: dict[int, tuple[Task, float]] = {}
         """By id, the longest there first: each task, and when it was sent."""

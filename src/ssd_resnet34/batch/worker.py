@@ -20,6 +20,7 @@ from typing import NamedTuple
 from .. import __version__, detector
 from ..detector import Detector, Options
 from ..errors import ImageError, SSDResNet34Error, WorkerFailed
+from ..processes import unblock_signals
 from ..runtime.engines import version_of
 from ..runtime.session import EngineLike
 from ..vision.detections import Detections
@@ -200,6 +201,7 @@ def _named(data: bytes, name: str) -> io.BytesIO:
 def serve(connection: Connection, job: Job) -> None:
     """Answer tasks until the pipe ends: the main function of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which ends its workers
+    unblock_signals()
     try:
         detecting = Detecting(job)
     except SSDResNet34Error as error:

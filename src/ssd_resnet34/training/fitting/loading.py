@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...errors import UsageError
-from ...processes import signals_blocked
+from ...processes import signals_blocked, unblock_signals
 from ..data.example import Example
 from ..multibox import BACKGROUND, Target
 from .placing import target_of
@@ -206,8 +206,7 @@ def _alone(_: int) -> None:
     # Where the whole group is told to end (torchrun, systemd, Slurm), the run still ends its step:
     # of a worker that a signal ended, torch would tell it by an error in the midst of that.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    if hasattr(signal, "pthread_sigmask"):  # not on Windows
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    unblock_signals()
     # As a forked process ends: the thread that still sends a batch when the run stops early would
     # abort in an interpreter that is being taken down.
     atexit.register(os._exit, 0)
