@@ -1,9 +1,11 @@
 """Annotations: what is read, what is filled in, and what is refused by name."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -47,6 +49,18 @@ def test_a_set_in_another_form_says_how_to_make_it_this_one(tmp_path: Path) -> N
         read(tmp_path / "data.yaml")
     (tmp_path / "a.xml").touch()
     with pytest.raises(UsageError, match="--format voc --out DIR --check` makes one"):
+        read(tmp_path)
+
+
+def test_a_folder_that_may_not_be_listed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for name in ("listdir", "scandir"):  # root may list any
+        monkeypatch.setattr(os, name, denied)
+    with pytest.raises(UsageError, match=r"cannot be read .*give a COCO JSON file"):
         read(tmp_path)
 
 

@@ -1,5 +1,6 @@
 """COCO annotations, read once and checked: what all numbers of an evaluation are about."""
 
+import glob
 import json
 import math
 import os
@@ -191,7 +192,7 @@ def _mend_of(name: str) -> str:
     """What to give instead of a file or folder, which may be a data set in another form."""
     path = PurePath(name)
     form = "yolo" if path.suffix.lower() in (".yaml", ".yml") else None
-    if os.path.isdir(name) and any(one.endswith(".xml") for one in os.listdir(name)):
+    if os.path.isdir(name) and any(glob.iglob("*.xml", root_dir=name)):
         form = "voc"
     if form is None:
         return _MEND
