@@ -40,6 +40,7 @@ from .options import (
     MaxBytes,
     MaxPixels,
     Nms,
+    NoNotes,
     Precision,
     ScoreThreshold,
     Weights,
@@ -115,7 +116,6 @@ Force = Annotated[bool, typer.Option("--force", help="Mix models, or replace ano
 Waiting = Annotated[
     float, typer.Option("--patience", min=0, help="Seconds that a failing store is tried again.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
 
 
 @app.command("run", epilog=RUN_EXAMPLES)
@@ -163,7 +163,7 @@ def run(
     patience: Waiting = DEFAULT_PATIENCE.seconds,
     force: Force = False,
     as_json: AsJson = False,
-    quiet: Quiet = False,
+    quiet: NoNotes = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Each shard and each refused input.")
     ] = False,
@@ -233,7 +233,7 @@ def plan(
     patience: Waiting = DEFAULT_PATIENCE.seconds,
     force: Force = False,
     as_json: AsJson = False,
-    quiet: Quiet = False,
+    quiet: NoNotes = False,
 ) -> None:
     """Write the manifest that runs follow: address, size and version of each input.
 
@@ -263,7 +263,7 @@ def convert(
     target: Annotated[
         Path, typer.Option("--output", "-o", metavar="TARGET", help="File; folder for yolo.")
     ],
-    quiet: Quiet = False,
+    quiet: NoNotes = False,
 ) -> None:
     """Write the rows of a complete run in the form of training tools.
 
@@ -289,7 +289,7 @@ def report(
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with pictures.")
     ] = None,
     as_json: AsJson = False,
-    quiet: Quiet = False,
+    quiet: NoNotes = False,
 ) -> None:
     """Counts, classes, errors and rates of a run, complete or not."""
     if html is not None:

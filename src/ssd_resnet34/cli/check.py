@@ -19,7 +19,7 @@ from ..runtime.tensors import Outputs
 from ..vision.detections import Detections
 from ..vision.images import Image
 from .inputs import SOME_REFUSED, expand, read, tell
-from .options import AsJson, Inputs, Quiet, ScoreThreshold, Threads, Weights
+from .options import AsJson, Quiet, ScoreThreshold, Threads, Weights
 from .terminal import complain, progress, say, show_table
 
 EXAMPLES: Final = """Examples:
@@ -36,7 +36,9 @@ REFERENCE: Final = ("onnxruntime", "fp32")
 
 
 def check(
-    images: Inputs,
+    images: Annotated[
+        list[str], typer.Argument(metavar="INPUT", help="Files, folders, globs, - for stdin.")
+    ],
     weights: Weights = "embedded",
     reference: Annotated[
         str | None,
@@ -59,8 +61,9 @@ def check(
 
     An int8 artifact holds no fp32: its engines are compared with the first, or with --reference.
 
-    Exit code 1 if one is out of tolerance or fails. Tolerances: fp32 heads within 0.02 and 99 %
-    of the detections, bf16 90 %, int8 85 %.
+    Exit code 1 if one is out of tolerance or fails.
+
+    Tolerances: fp32 heads within 0.02 and 99 % of the detections, bf16 90 %, int8 85 %.
     """
     with ExitStack() as stack:
         runs = [_Run(engine, model) for engine, model in _compared(weights, reference)]

@@ -25,10 +25,9 @@ from .options import (
     Device,
     Engine,
     InPrecision,
-    Inputs,
     Nms,
+    NoNotes,
     Precision,
-    Quiet,
     ScoreThreshold,
     Threads,
     Weights,
@@ -56,7 +55,13 @@ ssd-resnet34 detect rtsp://camera/stream --frames latest
 
 def detect(
     context: typer.Context,
-    images: Inputs,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help="Images: files, folders, globs, - for stdin. Videos: files, rtsp://…, camera:0.",
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One detection a row.")] = False,
     as_coco: Annotated[bool, typer.Option("--coco", help="One COCO document.")] = False,
@@ -86,7 +91,7 @@ def detect(
             min=0, metavar="SECONDS", help="Give a lost stream up after that; default 60."
         ),
     ] = None,
-    quiet: Quiet = False,
+    quiet: NoNotes = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say what runs and how long each image takes.")
     ] = False,

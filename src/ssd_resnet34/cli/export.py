@@ -75,7 +75,9 @@ def export(
     ] = False,
     score_threshold: Annotated[
         float | None,
-        typer.Option("--score-threshold", "-t", help="Least score, with --end-to-end. [0.05]"),
+        typer.Option(
+            "--score-threshold", "-t", help="Only scores over it, with --end-to-end. [0.05]"
+        ),
     ] = None,
     iou_threshold: Annotated[
         float | None, typer.Option(help="IoU that drops a box, with --end-to-end. [0.5]")

@@ -31,6 +31,7 @@ from .options import (
     InPrecision,
     LogClasses,
     Nms,
+    NoNotes,
     Precision,
     Threads,
     Weights,
@@ -138,7 +139,7 @@ def run(
         float, typer.Option(min=1, help="Seconds without any answer that end a run.")
     ] = 120,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
+    quiet: NoNotes = False,
 ) -> None:
     """Run LoadGen on this detector and compare the result with those of the rounds.
 

@@ -43,13 +43,6 @@ class LogClasses(StrEnum):
     by_index = "index"
 
 
-Inputs = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="INPUT",
-        help="Images: files, folders, globs, - for stdin. Videos: files, rtsp://…, camera:0.",
-    ),
-]
 Annotations = Annotated[
     Path, typer.Argument(metavar="ANNOTATIONS", help="COCO JSON.", show_default=False)
 ]
@@ -80,6 +73,7 @@ ByNms = Annotated[Nms, typer.Option("--nms", help="mlperf repeats the public ref
 Classes = Annotated[str | None, typer.Option("--classes", help="Only these, by name: car,bus.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+NoNotes = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
 
 
 def words(text: str) -> list[str]:
