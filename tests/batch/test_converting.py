@@ -1,6 +1,7 @@
 """Rows in the forms of training tools."""
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,15 @@ def test_a_full_disk_is_told_and_nothing_is_left(
     with full_disk(8), pytest.raises(OutputError, match=f"converted-{to}.*free space"):
         converting.convert(*done, to, tmp_path / f"converted-{to}")
     assert not list(tmp_path.glob("*converted*"))
+
+
+def test_a_system_without_a_folder_for_temporary_files_is_told(
+    done: tuple[LocalPlace, Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    with pytest.raises(OutputError, match=r"TMPDIR.*No usable temporary directory"):
+        converting.commit_coco(*done)
 
 
 def test_models_with_other_classes_cannot_share_class_numbers(

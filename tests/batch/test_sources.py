@@ -52,6 +52,15 @@ def test_a_full_folder_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPat
         list(Sorting([Input("a"), Input("b")], 1))
 
 
+def test_a_system_without_a_folder_for_temporary_files_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    with pytest.raises(OutputError, match=r"No usable temporary directory.*TMPDIR"):
+        list(Sorting([Input("a"), Input("b")], 1))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=2), st.integers(0, 9)), max_size=12), st.integers(1, 4))
 def test_any_number_of_inputs_is_sorted_and_each_address_once(

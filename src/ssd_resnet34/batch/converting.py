@@ -97,7 +97,9 @@ def commit_coco(place: Place, plan: Plan) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with told("temporary files (TMPDIR)"):
+        opened = tempfile.TemporaryDirectory()
+    with opened as folder:
         document = Path(folder) / COCO
         convert(place, plan, "coco", document)
         place.upload(COCO, document)

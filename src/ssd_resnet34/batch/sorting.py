@@ -34,7 +34,7 @@ class Sorting:
     ``repeats`` counts, after that, what was left out; of equal URIs the first one stays.
 
     Raises (iterating):
-        OutputError: the folder for temporary files is full.
+        OutputError: the folder for temporary files is full, or there is none.
     """
 
     def __init__(self, inputs: Iterable[Input], run: int = RUN) -> None:
@@ -77,8 +77,9 @@ def _spilled(inputs: Iterable[Any]) -> IO[bytes]:
             opened.pop_all()  # closed by _close
     except OSError as error:
         raise OutputError(
-            f"{tempfile.gettempdir()}: cannot be written ({error.strerror or error}), and inputs "
-            "are sorted there; free space, or name another folder by TMPDIR"
+            f"{tempfile.tempdir or 'temporary files'}: cannot be written "
+            f"({error.strerror or error}), and inputs are sorted there; free space, or name "
+            "another folder by TMPDIR"
         ) from error
     return file
 
