@@ -147,11 +147,10 @@ class Search:
             raise UsageError(
                 f"{self.source}: cannot be opened ({error}); check the address"
             ) from error
-        if glob.has_magic(path) and not self._is_there(files, path):
+        info = self._info(files, path)
+        if info is None:  # a pattern, which no name is, as among local files
             found = self._ask(lambda: files.glob(path, detail=True)).values()
             return (_object(files, one) for one in found if one["type"] == "file")
-        # Not isfile() or exists(): they take a store that is down for "no".
-        info = self._ask(lambda: files.info(path))
         is_file = info["type"] == "file"
         if self._is_parquet(path) or (is_file and path.lower().endswith(LISTS)):
             return self._named_in(path)
@@ -159,17 +158,21 @@ class Search:
             return iter([_object(files, info)])
         return self._walk_store(files, path)
 
-    def _is_there(self, files: Any, path: str) -> bool:
-        """Whether a name with the signs of a pattern is one, as it is for a local file."""
+    def _info(self, files: Any, path: str) -> dict[str, Any] | None:
+        """What the store says of a name; None of one that is not there and may be a pattern."""
 
-        def look() -> bool:
+        # Not isfile() or exists(): they take a store that is down for "no".
+        def look() -> dict[str, Any] | None:
             try:
-                files.info(path)
+                found: dict[str, Any] = files.info(path)
             except FileNotFoundError:
-                return False
-            return True
+                if glob.has_magic(path):
+                    return None
+                raise
+            return found
 
-        return bool(self._ask(look))
+        info: dict[str, Any] | None = self._ask(look)
+        return info
 
     def _named_in(self, path: str) -> Iterator[Input]:
         """What a list or a Parquet column in a store names; its own retries apply."""
