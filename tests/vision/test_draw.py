@@ -1,5 +1,6 @@
 """Claims about the drawn picture and the notebook view."""
 
+from collections.abc import Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -192,20 +193,36 @@ def test_text_contrasts_with_its_plate() -> None:
         assert (light + 0.05) / (dark + 0.05) >= 4
 
 
+@pytest.fixture
+def unknown_fonts() -> Iterator[None]:
+    """The system's fonts are not looked for yet, nor afterwards."""
+    module._system_font.cache_clear()
+    yield
+    module._system_font.cache_clear()
+
+
+@pytest.mark.usefixtures("unknown_fonts")
 def test_letters_that_the_built_in_font_lacks_are_written_with_one_of_the_system(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    arial = ImageFont.load_default(30)
+    asked = []
+    arial: Any = ImageFont.load_default(30)
+    arial.path = "/fonts/arial.ttf"
 
-    def found(name: str, size: int) -> Any:
-        if name != "arial.ttf":
+    def found(name: str, size: int = 10) -> Any:
+        asked.append(name)
+        if not name.endswith("arial.ttf"):
             raise OSError
         return arial
 
     monkeypatch.setattr(ImageFont, "truetype", found)
-    assert module._font(module._system_font(20), 20) is arial
+    for _ in range(3):
+        draw(grey(640, 480), one(label="Plättchen"), colour="bgr")
+    assert asked[-3:] == 3 * ["/fonts/arial.ttf"]
+    assert asked[:-3] == list(module._SYSTEM_FONTS[:4]), "looked for once, not for each frame"
 
 
+@pytest.mark.usefixtures("unknown_fonts")
 @pytest.mark.parametrize(
     ("label", "written"),
     [("Plättchen", "Plattchen"), ("Fuß", "Fuss"), ("čáp", "cap"), ("猫", "?"), ("ﬁsh", "fish")],

@@ -6,7 +6,9 @@ import io
 import math
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -106,7 +108,7 @@ def draw(
     if show_labels or show_scores:
         size = font_size or max(11, round(side / 46))
         if font is None and not all(box.label.isascii() for box in boxes):
-            font = _system_font(size)
+            font = _system_font()
             if font is None:
                 boxes = [replace(box, label=_ascii(box.label)) for box in boxes]
         plates = _plates(canvas.size, boxes, _font(font, size), show_labels, show_scores)
@@ -292,16 +294,14 @@ def _font(path: str | PathLike[str] | None, size: int) -> "Font":
         ) from error
 
 
-def _system_font(size: int) -> str | None:
-    """The name of the first of :data:`_SYSTEM_FONTS` that Pillow finds here."""
+@cache
+def _system_font() -> str | None:
+    """The file of the first of :data:`_SYSTEM_FONTS` that is here; Pillow looks through all."""
     from PIL import ImageFont
 
     for name in _SYSTEM_FONTS:
-        try:
-            ImageFont.truetype(name, size)
-        except OSError:
-            continue
-        return name
+        with suppress(OSError):
+            return str(ImageFont.truetype(name).path)
     return None
 
 
