@@ -66,7 +66,6 @@ def test_a_file_written_by_hand_or_by_another_tool_is_read(tmp_path: Path) -> No
     assert list(read(str(file)).items()) == [("b", (-1, 2.5)), ("a", (0, 1)), ("c", (0, 1))]
 
 
-@pytest.mark.skipif(not hasattr(yaml, "CSafeLoader"), reason="this yaml has no C parser")
 def test_numbers_are_those_of_yaml_1_2_and_json_too(tmp_path: Path) -> None:
     text = json.dumps({"conv": [-1e-05, 2.5e16], "1e5": [0, 1e-07]})
     assert read(written(tmp_path, text)) == {"conv": (-1e-05, 2.5e16), "1e5": (0, 1e-07)}
@@ -76,6 +75,7 @@ def test_numbers_are_those_of_yaml_1_2_and_json_too(tmp_path: Path) -> None:
             read(written(tmp_path, f"conv: {value}"))
 
 
+@pytest.mark.skipif(not hasattr(yaml, "CSafeLoader"), reason="this yaml has no C parser")
 def test_the_python_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ranges = {"a": (-1e-7, 3.25), "b c": (0.0, 1e10)}
     file = tmp_path / "ranges.yaml"
