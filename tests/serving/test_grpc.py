@@ -247,6 +247,15 @@ def test_what_is_wrong_has_its_status(name: str, channel: Any) -> None:
     assert len(error.value.details()) > 10
 
 
+def test_a_message_that_repeats_letters_beyond_ascii_has_room(channel: Any) -> None:
+    """Over 8 KiB gRPC drops some, drawn by lot, as RESOURCE_EXHAUSTED."""
+    values = {"parameters": {"classes": {"string_param": "\N{CAT}" * 30_000}}, **image(picture())}
+    for _ in range(20):
+        with pytest.raises(grpc.RpcError) as error:
+            call(channel, "ModelInfer", model_name="ssd-resnet34", **values)
+        assert code_of(error.value) == ("INVALID_ARGUMENT", "bad_request")
+
+
 @pytest.mark.parametrize("name", refused())
 def test_refused_images_have_their_codes(name: str, channel: Any) -> None:
     data, code = refused()[name]

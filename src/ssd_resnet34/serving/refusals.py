@@ -55,8 +55,8 @@ _TABLE: Final = (
     Code("deadline_exceeded", 504, "DEADLINE_EXCEEDED", "not answered within its deadline"),
 )
 
-_LONGEST: Final = 1000
-"""Characters of a message."""
+_LONGEST: Final = 500
+"""Characters of a message: each is up to twelve bytes of the 8 KiB that gRPC has for it."""
 
 CODES: Final[Mapping[str, Code]] = {code.name: code for code in _TABLE}
 
