@@ -148,8 +148,8 @@ def test_a_share_can_be_held_out_where_nothing_is_divided(
     share = ("--format", "yolo", "--size", SIDE, "--hold-out", 0.5, "--check")
     result = run("train", data, "--out", out, *share)
     assert result.code == 0, result.err
-    assert "1 images (0 without a box), 2 boxes" in result.out
-    assert "validation: 1 images (0 without a box), 2 boxes" in result.out
+    assert "1 image (0 without a box), 2 boxes" in result.out
+    assert "validation: 1 image (0 without a box), 2 boxes" in result.out
     assert f"{out / 'val.json'}: the validation in COCO's form" in result.out
     found = json.loads((out / "val.json").read_text())
     (image,) = found["images"]

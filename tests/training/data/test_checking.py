@@ -1,10 +1,11 @@
 """What is said of a data set before any time is spent on it."""
 
 import json
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from full_disk import full_disk
-from ssd_resnet34.errors import OutputError, TrainingError, UsageError
-from ssd_resnet34.training.data import drawing
+from ssd_resnet34.errors import MismatchedSize, OutputError, TrainingError, UsageError
+from ssd_resnet34.runtime.cpu import available_threads
+from ssd_resnet34.training.data import checking, drawing
 from ssd_resnet34.training.data.augmentation import Augmentation
 from ssd_resnet34.training.data.checking import check, same_files, unscored
 from ssd_resnet34.training.data.drawing import TILE, annotated, drawn, write_drawings
@@ -82,6 +84,28 @@ def test_what_the_reader_left_out_is_repeated(tmp_path: Path) -> None:
     data = made(tmp_path, box=(60, 4, 75, 40))
     assert set(data.warnings) <= set(check(data).problems)
     assert told(check(data).problems, "lie wholly outside their image and are left out")
+
+
+def test_pictures_that_are_refused_are_let_go_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a set annotated at another size two thousand would be held, each with all its pixels."""
+
+    class Pixels:
+        pass
+
+    held: weakref.WeakSet[Pixels] = weakref.WeakSet()
+
+    def decoded(*_: object) -> NoReturn:
+        pixels = Pixels()
+        held.add(pixels)
+        raise MismatchedSize("another size")
+
+    monkeypatch.setattr(checking, "decoded", decoded)
+    counts: list[int] = []
+    found = check(made(tmp_path, 40), progress=lambda: counts.append(len(held)))
+    assert found.refused == 40
+    assert max(counts) <= available_threads()
 
 
 def test_refused_images_are_named_by_their_code(tmp_path: Path) -> None:

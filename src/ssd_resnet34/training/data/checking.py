@@ -16,8 +16,9 @@ from ...errors import ImageError, UsageError
 from ...evaluation.dataset import some
 from ...runtime.cpu import available_threads
 from ...vision.images import DEFAULT_LIMITS, Limits
+from ...wording import counted
 from .augmentation import LEAST_SIDE
-from .example import DataSet, Sample
+from .example import DataSet
 from .loading import REFUSED_SHARE, decoded
 
 LOOKED_AT: Final = 2000
@@ -54,9 +55,9 @@ class Counts:
         counts = [f"{label} {number:,}" for label, number in self.classes.items()]
         decoded = f"{self.looked_at - self.refused:,} of {self.looked_at:,} images decoded"
         return [
-            f"{self.images:,} images ({self.background:,} without a box), {self.boxes:,} boxes, "
-            f"{self.ignored:,} more ignored",
-            decoded if self.refused else f"{self.looked_at:,} images decoded",
+            f"{counted(self.images, 'image')} ({self.background:,} without a box), "
+            f"{self.boxes:,} boxes, {self.ignored:,} more ignored",
+            decoded if self.refused else f"{counted(self.looked_at, 'image')} decoded",
             f"{len(counts)} classes: {', '.join(counts)}",
         ]
 
@@ -195,12 +196,13 @@ def _damage(
     samples = data_set.samples
     numbers = np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).astype(int))
 
-    def refusal(number: int) -> tuple[Sample, ImageError] | None:
-        sample = samples[number]
+    def refusal(number: int) -> tuple[Path, str, str] | None:
+        """Path, code and words: the error itself holds the picture."""
+        path = samples[number].path
         try:
-            decoded(sample, limits)
+            decoded(samples[number], limits)
         except ImageError as error:
-            return sample, error
+            return path, error.code, str(error)
         return None
 
     refused = []
@@ -215,13 +217,12 @@ def _damage(
             f"{len(numbers):,} of {len(samples):,} images were decoded, evenly spread: the others "
             "may hold surprises"
         )
-    codes = Counter(error.code for _, error in refused)
-    for code, count in codes.most_common():
-        paths, errors = zip(*[(s.path, e) for s, e in refused if e.code == code], strict=True)
+    for code, count in Counter(found for _, found, _ in refused).most_common():
+        paths, reasons = zip(*[(p, why) for p, found, why in refused if found == code], strict=True)
         named = "" if count == 1 else f"{some(paths)}. The first: "
         sentences.append(
             f"{count:,} of {len(numbers):,} images {'is' if count == 1 else 'are'} refused as "
-            f"{code}, {instead or 'and the next one is shown instead'}: {named}{errors[0]}"
+            f"{code}, {instead or 'and the next one is shown instead'}: {named}{reasons[0]}"
         )
     stops = len(refused) > max(1, int(REFUSED_SHARE * len(numbers)))
     if stops and instead is None:
