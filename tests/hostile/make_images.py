@@ -118,11 +118,17 @@ def endless() -> dict[str, bytes]:
     jpeg = encode("JPEG", progressive=True)
     scans = jpeg.index(b"\xff\xda")
     scan = jpeg[scans : jpeg.index(b"\xff", scans + 2)]
+    restarting = encode("JPEG", progressive=True, restart_marker_blocks=1)
+    last = restarting.rindex(b"\xff\xda")
+    last += 2 + int.from_bytes(restarting[last + 2 : last + 4], "big")
     return {
         "png_chunks": png_with(png_chunk(b"tEXt", b"") * 200_000),
         "jpeg_segments": jpeg[:2] + b"\xff\xed\x00\x02" * 200_000 + jpeg[2:],
         "jpeg_later_segments": jpeg[:scans] + b"\xff\xed\x00\x02" * 200_000 + jpeg[scans:],
         "jpeg_scans": jpeg[:-2] + scan * 500 + jpeg[-2:],
+        "jpeg_hidden_scans": (
+            restarting[:last] + b"\xff\x02\xff\xff" + scan * 500 + b"\xff\xd9" + bytes(65535)
+        ),
     }
 
 

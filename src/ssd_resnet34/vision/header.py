@@ -18,8 +18,9 @@ _MAX_PARTS: Final = 100_000
 # Every scan of a progressive JPEG passes over the whole picture; encoders write about ten.
 _MAX_SCANS: Final = 100
 
-# What ends entropy-coded data: any marker but the restarts, which have no length.
-_JPEG_MARKER: Final = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
+# What ends entropy-coded data: any marker but the restarts. Those below 0xC0 do not exist: libjpeg
+# goes on behind their two bytes, so that a length there could hide scans.
+_JPEG_MARKER: Final = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 
 # OpenCV refuses longer sides on its own.
 _MAX_SIDE: Final = 1 << 20
