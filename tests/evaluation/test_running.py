@@ -28,7 +28,7 @@ from ssd_resnet34.evaluation.running import (
     Resize,
     Run,
     Settings,
-    check_any,
+    check_files,
     find,
     journal_key,
     resized_by_pillow,
@@ -277,11 +277,11 @@ def test_a_folder_without_any_of_the_images_is_refused_at_once(tmp_path: Path) -
     data = dataset(tmp_path)
     for nothing in ("nothing", "n" * 300):
         with pytest.raises(UsageError, match="no such folder"):
-            check_any(lambda entry: find(tmp_path, entry["file_name"]), tmp_path / nothing, data)
+            check_files(lambda entry: find(tmp_path, entry["file_name"]), tmp_path / nothing, data)
     with pytest.raises(UsageError, match="has none of the 6 images"):
-        check_any(lambda entry: find(tmp_path, entry["file_name"]), tmp_path, data)
+        check_files(lambda entry: find(tmp_path, entry["file_name"]), tmp_path, data)
     pictures(tmp_path, 1)
-    check_any(lambda entry: find(tmp_path, entry["file_name"]), tmp_path, data)
+    check_files(lambda entry: find(tmp_path, entry["file_name"]), tmp_path, data)
     assert decode(find(tmp_path, "any/folder/000001.jpg")).width == 64
 
 
@@ -300,4 +300,4 @@ def test_one_file_is_not_taken_for_two_images(
     source = HeadFiles(tmp_path) if looked_for.endswith(".npz") else None
     look = source.find if source else lambda entry: find(tmp_path, entry["file_name"])
     with pytest.raises(UsageError, match=r"1\.(jpg|npz): would be taken for .* and for .*1\."):
-        check_any(look, tmp_path, data)
+        check_files(look, tmp_path, data)

@@ -25,7 +25,7 @@ from ..evaluation.explaining import (
 )
 from ..evaluation.heads import HeadFiles
 from ..evaluation.recipe import Recipe
-from ..evaluation.running import Done, Heads, Network, Resize, Run, Settings, check_any, find
+from ..evaluation.running import Done, Heads, Network, Resize, Run, Settings, check_files, find
 from ..model import SSDResNet34
 from ..runtime import session
 from ..runtime.session import Session
@@ -204,11 +204,11 @@ class Way:
         if kept is not None:
             model = SSDResNet34(self.weights)
             files = HeadFiles(kept, model.contract, model.name)
-            check_any(files.find, kept, dataset)
+            check_files(files.find, kept, dataset)
             return files
         if images is None:
             raise UsageError("IMAGES is missing; name the folder of the images")
-        check_any(lambda entry: find(images, entry["file_name"]), images, dataset)
+        check_files(lambda entry: find(images, entry["file_name"]), images, dataset)
         detector = stack.enter_context(
             detectors.load(
                 self.weights,

@@ -186,8 +186,8 @@ def find(folder: Path, file_name: str) -> Path:
     )
 
 
-def check_any(find: Callable[[Entry], Path], folder: Path, dataset: Dataset) -> None:
-    """Refuse a wrong folder at once, instead of every image in its turn.
+def check_files(find: Callable[[Entry], Path], folder: Path, dataset: Dataset) -> None:
+    """Refuse a wrong folder, or one file for two images, before the first is read.
 
     Raises:
         UsageError: ``find`` knows none of the images, or takes one file for two of them; ``folder``

@@ -15,7 +15,7 @@ from typing import Final
 
 from ..errors import LoadGenError, SSDResNet34Error, UsageError
 from ..evaluation.dataset import Dataset
-from ..evaluation.running import Entry, check_any, find
+from ..evaluation.running import Entry, check_files, find
 from ..files import told
 from ..processes import signals_blocked
 from ..wording import counted
@@ -57,7 +57,7 @@ def samples(dataset: Dataset, folder: Path, *, quick: bool) -> tuple[str, ...]:
     def path(entry: Entry) -> Path:
         return find(folder, entry["file_name"])
 
-    check_any(path, folder, dataset)
+    check_files(path, folder, dataset)
     paths, missing = [], []
     for entry in dataset.images:
         try:
