@@ -396,6 +396,10 @@ def test_a_web_server_that_fails_is_not_taken_for_one_without_the_file(
     with pytest.raises(UnreadableFile, match="no such object"):
         reading.read(Input("memory:///a.jpg"), LIMITS, Patience(5, first=0.001))
     assert not answers, "the others were tried again"
+    answers += [Answer(404), Answer(503), Answer(503)]
+    with pytest.raises(UsageError, match="nothing is there"):
+        list(Search("memory://list.txt", patience=Patience(5, first=0.001)).inputs())
+    assert not answers, "a list is asked for like what it names"
 
 
 class Answer(Exception):

@@ -2,9 +2,10 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..errors import UsageError
 
@@ -22,6 +23,9 @@ PERMANENT: Final = (
     ValueError,
 )
 """What no repetition mends; all else (a full disk, "slow down", a lost connection) may pass."""
+
+_PASSING: Final = (408, 429, 500, 502, 503, 504)
+"""Statuses of HTTP that may be others the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +73,15 @@ def patiently(
                 raise
         sleep(drawn)
         pause = min(2 * pause, patience.longest)
+
+
+@contextmanager
+def unmasked(files: Any) -> Iterator[None]:
+    """What keeps a web server from its answer, as that: fsspec says "not found" of everything."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        if "http" in files.protocol and cause and getattr(cause, "status", 503) in _PASSING:
+            raise cause from None
+        raise

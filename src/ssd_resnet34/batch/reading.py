@@ -13,12 +13,9 @@ from ..errors import (
 )
 from ..vision.images import Limits, printable, read_bytes
 from .addresses import local_path, open_store
-from .patience import PERMANENT, Patience, patiently
+from .patience import PERMANENT, Patience, patiently, unmasked
 from .sorting import Input
 from .sources import etag_of, measure
-
-_PASSING: Final = (408, 429, 500, 502, 503, 504)
-"""Statuses of HTTP that may be others the next time."""
 
 _ATTEMPTS: Final = 3
 """A single try at a store may take this part of the patience: a read that trickles is given up."""
@@ -106,18 +103,12 @@ def _from_store(one: Input, limits: Limits, patience: Patience) -> bytes:
 
 def _call(files: Any, method: str, path: str, seconds: float) -> Any:
     """A call with a time limit, where the file system can be interrupted."""
-    try:
+    with unmasked(files):
         if not files.async_impl:
             return getattr(files, method)(path)
         from fsspec.asyn import sync
 
         return sync(files.loop, getattr(files, f"_{method}"), path, timeout=seconds)
-    except FileNotFoundError as error:
-        # Of a web server fsspec says so whatever it answered, and where nobody did.
-        cause = error.__cause__
-        if "http" in files.protocol and cause and getattr(cause, "status", 503) in _PASSING:
-            raise cause from None
-        raise
 
 
 def _refuse(shown: str, error: Exception, patience: Patience) -> NoReturn:

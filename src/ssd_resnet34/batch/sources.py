@@ -21,7 +21,7 @@ from ..errors import BatchError, UsageError
 from ..vision.images import EXTENSIONS
 from .addresses import local_path, local_uri, open_store, scheme_of
 from .parquet import arrow, arrow_datasets
-from .patience import DEFAULT_PATIENCE, PERMANENT, Patience, patiently
+from .patience import DEFAULT_PATIENCE, PERMANENT, Patience, patiently, unmasked
 from .sorting import Input
 
 LISTS: Final = (".txt", ".lst", ".list")
@@ -164,7 +164,8 @@ class Search:
         # Not isfile() or exists(): they take a store that is down for "no".
         def look() -> dict[str, Any] | None:
             try:
-                found: dict[str, Any] = files.info(path)
+                with unmasked(files):
+                    found: dict[str, Any] = files.info(path)
             except FileNotFoundError:
                 if glob.has_magic(path):
                     return None
