@@ -28,13 +28,13 @@ from .inputs import SOME_REFUSED
 from .options import (
     Annotations,
     AsJson,
+    ByLog,
     ByNms,
     Device,
     Engine,
     Images,
     ImageSet,
     InPrecision,
-    LogClasses,
     Nms,
     Precision,
     Quiet,
@@ -101,10 +101,7 @@ def eval_(
             help="Score these instead of running: COCO results, JSON of detect, MLPerf log.",
         ),
     ] = None,
-    log_classes: Annotated[
-        LogClasses | None,
-        typer.Option(help="Of a MLPerf log; default: what fits.", show_default=False),
-    ] = None,
+    log_classes: ByLog = None,
     heads: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Decode these instead: NAME.npz of the twelve heads."),

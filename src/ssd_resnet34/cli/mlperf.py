@@ -23,13 +23,13 @@ from .mlperf_report import Report, setting_lines
 from .options import (
     Annotations,
     AsJson,
+    ByLog,
     ByNms,
     Device,
     Engine,
     Images,
     ImageSet,
     InPrecision,
-    LogClasses,
     Nms,
     NoNotes,
     Precision,
@@ -192,10 +192,7 @@ def accuracy(
     ],
     annotations: Annotations,
     image_set: ImageSet = Images.all,
-    log_classes: Annotated[
-        LogClasses | None,
-        typer.Option(help="What the log calls a class; default: what fits.", show_default=False),
-    ] = None,
+    log_classes: ByLog = None,
     as_json: AsJson = False,
 ) -> None:
     """Score an accuracy log, of this system or another, against the gate of 19.8 %.

@@ -49,6 +49,10 @@ Annotations = Annotated[
 ImageSet = Annotated[
     Images, typer.Option("--images", help="mlperf leaves out images without any object.")
 ]
+ByLog = Annotated[
+    LogClasses | None,
+    typer.Option("--log-classes", help="What an MLPerf log calls a class; default: what fits."),
+]
 Weights = Annotated[
     str, typer.Option("--weights", "-w", help="A record, a weights file or an artifact.")
 ]
