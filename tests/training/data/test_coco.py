@@ -87,6 +87,17 @@ def test_fractions_in_the_place_of_pixels_are_refused(tmp_path: Path) -> None:
         read(changed(tmp_path, change))
 
 
+def test_boxes_of_nothing_are_no_fractions(tmp_path: Path) -> None:
+    """Some tools write 0, 0, 0, 0 where an image has no object."""
+
+    def change(made: dict[str, Any]) -> None:
+        nothing = {**made["annotations"][0], "bbox": [0, 0, 0, 0]}
+        made["annotations"] += [{**nothing, "id": 100 + n} for n in range(10)]
+
+    (told, *_) = read(changed(tmp_path, change)).warnings
+    assert told.startswith("10 of 13 boxes have no area and are left out")
+
+
 def test_annotations_belong_to_their_image_in_any_order(tmp_path: Path) -> None:
     def change(made: dict[str, Any]) -> None:
         made["annotations"].reverse()

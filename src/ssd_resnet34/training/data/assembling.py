@@ -114,7 +114,8 @@ def assembled(found: Found, contract: Contract, unknown: Unknown, names: Names =
     """
     if not found.paths:
         raise UsageError(f"{found.name}: no image in this split; name a split that has some")
-    if 2 * int((np.abs(found.boxes) <= 1).all(axis=1).sum()) > len(found.boxes):
+    solid = found.boxes[(found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1)]
+    if 2 * int((np.abs(solid) <= 1).all(axis=1).sum()) > len(solid):
         raise UsageError(
             f"{found.name}: most of its boxes are within one pixel, as fractions are; give "
             f"{found.boxes_are}"
