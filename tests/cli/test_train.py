@@ -293,6 +293,7 @@ def test_a_signal_ends_the_command_after_a_checkpoint_and_resume_goes_on(
         (("--val", "n" * 300), f"{'n' * 300}: cannot be read"),
         (("--hold-out", 0.2, "--no-val"), "--no-val and --hold-out exclude one another"),
         (("--hold-out", 0.2, "--val", "x"), "--hold-out and --val exclude one another"),
+        (("--no-val", "--val-split", "x"), "--no-val and --val-split exclude one another"),
         (("--hold-out", 0), "give a share between 0 and 1, like 0.2"),
         (("--val-images", "x"), "--val-images has no effect without --val"),
         (("--val", "none.json"), "none.json: cannot be read"),

@@ -178,7 +178,8 @@ def train(
     chosen = {
         "--no-val": no_val,
         "--hold-out": hold_out is not None,
-        "--val": val is not None or val_split is not None,
+        "--val": val is not None,
+        "--val-split": val is None and val_split is not None,
     }
     if len(both := [option for option, given in chosen.items() if given]) > 1:
         raise UsageError(f"{' and '.join(both)} exclude one another; choose one")
