@@ -108,6 +108,17 @@ def test_images_beside_xml_files_without_one_of_their_own_are_told(tmp_path: Pat
     assert found.warnings[0] == "1 image without XML, left out (b.png)"
 
 
+def test_images_of_another_split_below_or_without_a_size_are_not_without_xml(
+    tmp_path: Path,
+) -> None:
+    write_beside(tmp_path)
+    write_beside(tmp_path / "val")
+    (tmp_path / "b.xml").write_text(re.sub("<size>.*</size>", "", xml(PICTURES[1])))
+    (tmp_path / "b.png").write_bytes(b"no image")
+    (told,) = [text for text in read(tmp_path).warnings if "XML" in text]
+    assert told.startswith("left out, neither its XML nor the image gives a size")
+
+
 def test_xml_files_and_images_can_have_a_folder_each(tmp_path: Path) -> None:
     write_beside(tmp_path / "annotations")
     paint(tmp_path / "images")

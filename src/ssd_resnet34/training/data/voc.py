@@ -93,10 +93,12 @@ def read(
         )
     paths: list[Path] = []
     sizes, rows, warnings = [], [], []
+    described: set[Path] = set()
     for name in listed:
         file = place / f"{name}.xml"
         annotation = _annotation(file)
         image = _image(folder, name, annotation.file_name)
+        described.add(image)
         try:
             size = annotation.size or displayed_size(image)
         except ImageError as error:
@@ -106,8 +108,8 @@ def read(
         paths.append(image)
         sizes.append(size)
     if place == folder:
-        used = {one.name for one in paths}
-        spare = [one.name for one in images_in(folder) if one.name not in used]
+        beside = [one for one in images_in(folder) if one.parent == folder]  # not other splits
+        spare = [one.name for one in beside if one not in described]
         if spare:
             warnings.append(f"{counted(len(spare), 'image')} without XML, left out ({some(spare)})")
     name = f"{root} ({split})"
