@@ -129,7 +129,7 @@ def keep_apart(written: Mapping[str, Path | None], known: Mapping[str, str | Pat
 def _is_same(one: str | Path, other: str | Path) -> bool:
     try:
         return os.path.samefile(one, other)
-    except (OSError, ValueError):  # not there yet, or no name: whoever opens it says so
+    except (OSError, ValueError):  # one is not there yet, or is no name: by their spelling
         return os.path.abspath(one) == os.path.abspath(other)
 
 

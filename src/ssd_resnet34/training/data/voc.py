@@ -108,8 +108,8 @@ def read(
         paths.append(image)
         sizes.append(size)
     if place == folder:
-        beside = [one for one in images_in(folder) if one.parent == folder]  # not other splits
-        spare = [one.name for one in beside if one not in described]
+        there = [one for one in images_in(folder) if one.parent == folder]  # not other splits
+        spare = [one.name for one in there if one not in described]
         if spare:
             warnings.append(f"{counted(len(spare), 'image')} without XML, left out ({some(spare)})")
     name = f"{root} ({split})"
