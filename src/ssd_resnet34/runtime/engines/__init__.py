@@ -90,8 +90,9 @@ class WholeRoad(Runner, Protocol):
 class Engine(Protocol):
     """A way to run artifacts.
 
-    It may also have ``version``, text, which ``info`` shows and which a measurement of ``bench
-    --tune`` holds for; and ``whole_road(device)``, see :func:`has_whole_road`.
+    It may also have ``version``, text, which ``info`` shows, and ``device_name(device)``, the GPU's
+    own name: a measurement of ``bench --tune`` holds for both. And ``whole_road(device)``, see
+    :func:`has_whole_road`.
     """
 
     @property
