@@ -32,7 +32,7 @@ def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(
             f"not the JSON of detections: {error} is missing; see Detections.to_dict for the fields"
         ) from error
-    except (TypeError, ValueError) as error:
+    except TypeError as error:
         raise UsageError(
             f"not the JSON of detections ({error}); see Detections.to_dict for the fields"
         ) from error
