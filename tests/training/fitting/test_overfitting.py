@@ -62,6 +62,7 @@ def test_the_report_shows_the_best_epoch_and_how_it_came_about(trained: Trained)
     assert page.count(b"data:image/") >= 8
 
 
-def test_a_small_size_is_told_of(trained: Trained) -> None:
-    (note,) = trained.notes
-    assert "385×385; every command runs the network at 1200×1200" in note
+def test_a_small_size_and_a_validation_on_what_was_learnt_are_told_of(trained: Trained) -> None:
+    size, seen = trained.notes
+    assert "385×385; every command runs the network at 1200×1200" in size
+    assert "8 of 8 validation images trained on too" in seen
