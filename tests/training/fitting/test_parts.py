@@ -14,6 +14,7 @@ from torch import nn
 from ssd_resnet34 import artifact, weights
 from ssd_resnet34.contract import INPUT_SIZE, LEVELS, Category, Contract
 from ssd_resnet34.errors import OutputError, UsageError, WeightsError
+from ssd_resnet34.evaluation.dataset import read, scored_categories
 from ssd_resnet34.network.module import SSDResNet34Module
 from ssd_resnet34.training.data.example import DataSet, Example, Sample
 from ssd_resnet34.training.fitting import journal
@@ -248,21 +249,20 @@ def test_results_go_by_the_ids_of_the_annotation_file() -> None:
     assert plain == rows
 
 
-def test_written_annotations_have_the_ids_of_the_annotation_file_as_results_have(
+def test_written_annotations_have_the_files_image_ids_and_the_models_categories(
     tmp_path: Path,
 ) -> None:
+    """With those of the file, ``eval`` and ``compile`` would refuse the model that was trained."""
     samples = tuple(replace(sample(n), image_id=key) for n, key in enumerate((70, 5)))
     first, second = TWO.categories
     path = write_annotations(DataSet(TWO, samples, (), {first.label: 31}), tmp_path)
-    found = json.loads(path.read_text())
-    assert [one["id"] for one in found["images"]] == [70, 5]
-    assert found["categories"] == [{"id": 31, "name": first.label}]
-    assert {one["category_id"] for one in found["annotations"]} == {31}
-    assert {one["image_id"] for one in found["annotations"]} == {70, 5}
+    found = read(path)
+    assert found.ids() == (70, 5)
+    assert {one["image_id"] for one in found.annotations} == {70, 5}
+    assert found.labels() == {one.category_id: one.label for one in (first, second)}
+    assert scored_categories(found, TWO) == ((first.category_id, second.category_id), [])
     plain = DataSet(TWO, (sample(), sample()))
-    found = json.loads(write_annotations(plain, tmp_path).read_text())
-    assert [one["id"] for one in found["categories"]] == [first.category_id, second.category_id]
-    assert [one["id"] for one in found["images"]] == [1, 2]
+    assert read(write_annotations(plain, tmp_path)).ids() == (1, 2)
 
 
 # ---------------------------------------------------------------- journal

@@ -94,36 +94,22 @@ def truth_of(data: DataSet, numbers: Iterable[int] | None = None) -> Dataset:
 def write_annotations(data: DataSet, out: Path) -> Path:
     """``out / ANNOTATIONS``: the data set in COCO's form, for whatever scores the model again.
 
-    Ids are those of :func:`by_file`, files are named from :func:`folder_of`.
+    Images have the ids of :func:`by_file` and are named from :func:`folder_of`. Categories are the
+    model's, as all that scores it wants them, whatever the data's own COCO file calls them.
 
     Raises:
         UsageError, OutputError: it cannot be written.
     """
     truth, ids = truth_of(data), image_ids(data)
-    new = _category_ids(data)
     document = {
         "info": {"description": "Boxes as they were read", "images": str(folder_of(data))},
         "images": [{**one, "id": ids[one["id"] - 1]} for one in truth.images],
-        "annotations": [
-            {**one, "image_id": ids[one["image_id"] - 1], "category_id": new[one["category_id"]]}
-            for one in truth.annotations
-            if one["category_id"] in new
-        ],
-        "categories": [
-            {"id": new[one["id"]], "name": one["name"]}
-            for one in truth.categories
-            if one["id"] in new
-        ],
+        "annotations": [{**one, "image_id": ids[one["image_id"] - 1]} for one in truth.annotations],
+        "categories": list(truth.categories),
     }
     path = out / ANNOTATIONS
     files.write(path, json.dumps(document).encode())
     return path
-
-
-def _category_ids(data: DataSet) -> dict[int, int]:
-    """The contract's category ids -> those of the COCO file, without classes that it lacks."""
-    own = {one.label: one.category_id for one in data.contract.categories}
-    return {own[label]: key for label, key in (data.category_ids or own).items() if label in own}
 
 
 def by_file(data: DataSet, results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -132,7 +118,10 @@ def by_file(data: DataSet, results: Iterable[Mapping[str, Any]]) -> list[dict[st
 
     Where the data is of no COCO file, an image's id is its number from 1.
     """
-    ids, new = image_ids(data), _category_ids(data)
+    ids = image_ids(data)
+    own = {one.label: one.category_id for one in data.contract.categories}
+    listed = data.category_ids or own
+    new = {own[label]: key for label, key in listed.items() if label in own}
     return [
         {**row, "image_id": ids[row["image_id"] - 1], "category_id": new[row["category_id"]]}
         for row in results
