@@ -261,7 +261,7 @@ def test_written_annotations_have_the_files_image_ids_and_the_models_categories(
     assert {one["image_id"] for one in found.annotations} == {70, 5}
     assert found.labels() == {one.category_id: one.label for one in (first, second)}
     assert scored_categories(found, TWO) == ((first.category_id, second.category_id), [])
-    plain = DataSet(TWO, (sample(), sample()))
+    plain = DataSet(TWO, (sample(0), sample(1)))
     assert read(write_annotations(plain, tmp_path)).ids() == (1, 2)
 
 
