@@ -30,7 +30,7 @@ ssd-resnet34 train VOC2007/ --format voc --out cats/ --check
 ssd-resnet34 train labelled/ --format voc --out cats/ --hold-out 0.2
 
 ssd-resnet34 train cells.json --format coco --images cells/ --val val.json
---out cells/ --epochs 20
+--out run/ --epochs 20
 
 ssd-resnet34 train data.yaml --format yolo --out run/ --batch 8 --size 600
 
