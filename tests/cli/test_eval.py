@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_the_table_fits_eighty_columns(evaluate: Evaluate, monkeypatch: Any) -> 
     assert "points wide with 4 images" in result.out
     assert "scores over 0.3: 9 of 9 objects found, 0 of another class,\n" in result.out
     assert "0 misplaced, 0 missed; also 0 once more, 3 invented\n" in result.out
-    assert "best F1 0.857 at scores over " in result.out
+    assert re.search(r"best F1 0\.857 at scores over 0\.\d{3}: ", result.out)  # many are near 1
     assert "precision 0.75, recall 1.00" in result.out
 
 

@@ -121,7 +121,7 @@ class TestNumbers:
         assert tiles["Missed"] == "0objects"
         assert tiles["Invented"] == "1detections"
         assert (tiles["Misplaced"], tiles["Once more"]) == ("0objects", "0detections")
-        assert tiles["Best F1"] == "0.667scores over 0.65"
+        assert tiles["Best F1"] == "0.667scores over 0.650"
         assert tiles["Precision, recall"] == "0.67, 0.67at the best F1"
 
     def test_the_threshold_decides_what_is_invented_and_not_what_ap_is(self, write: Write) -> None:

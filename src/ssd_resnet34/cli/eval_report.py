@@ -135,7 +135,7 @@ def _show_outcome(found: Found) -> None:
     )
     if choice is not None:
         print(
-            f"best F1 {choice.f1:.3f} at scores over {choice.threshold:.2f}: precision "
+            f"best F1 {choice.f1:.3f} at scores over {choice.threshold:.3f}: precision "
             f"{choice.precision:.2f}, recall {choice.recall:.2f}"
         )
 
