@@ -126,7 +126,7 @@ PARTS: Final = (
     Part("loadgen", "what LoadGen adds to the session's own time", ("benchmarks.loadgen",)),
     Part(
         "mlperf",
-        "four scenarios in --quick, and accuracy against `eval`",
+        "four quick scenarios, and accuracy against `eval`",
         ("benchmarks.quick_rounds",),
     ),
     Part("serve", "requests against their stages, 4 clients, a burst", ("benchmarks.serving",)),

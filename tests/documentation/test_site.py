@@ -101,6 +101,20 @@ def test_every_figure_has_a_line_that_says_what_is_to_be_seen() -> None:
     assert figures_of_pages > len(figures.FIGURES)
 
 
+def test_a_link_into_a_page_is_also_right_on_github() -> None:
+    """There each space and each dash of a heading counts; the site makes one dash of many."""
+
+    def anchors(page: Path) -> set[str]:
+        headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+        texts = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)
+        return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in texts}
+
+    for page in (*REPOSITORY.glob("*.md"), *DOCS.rglob("*.md")):
+        for name, anchor in re.findall(r"\]\(([^)\s#:]*)#([^)]+)\)", page.read_text("utf-8")):
+            target = page.parent / name if name else page
+            assert anchor in anchors(target), f"{page.name}: {name}#{anchor}"
+
+
 @pytest.mark.parametrize("page", NARROW, ids=lambda page: page.stem)
 def test_code_is_no_wider_than_the_page_on_a_laptop(page: Path) -> None:
     """At 1280 pixels this many characters of ``site.css``'s size are seen without scrolling."""
