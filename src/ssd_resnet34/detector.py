@@ -212,7 +212,9 @@ def load(
     """A ready detector: by default the embedded weights in the fastest way this machine has.
 
     Args:
-        weights: a record's name, a weights file or an artifact.
+        weights: a record's name, a weights file or an artifact. The embedded ones know twelve
+            categories of rendered scenes and are not for photographs: those need
+            ``"mlcommons"`` (80 MB, fetched once).
         engine: ``"auto"``, ``"openvino"``, ``"onnxruntime"``, ``"torch"``, an installed
             extension's name, or an engine object.
         device: ``"cpu"``, or what the engine knows (``"cuda"``, ``"cuda:1"``).

@@ -28,6 +28,9 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         "NPU_DEVNAME",
     ):
         monkeypatch.delenv(name, raising=False)
+    from furiosa import _settings
+
+    _settings._warn_of_embedded.cache_clear()
 
 
 @pytest.fixture

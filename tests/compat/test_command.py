@@ -106,10 +106,10 @@ def test_list_says_what_kinds_there_are_and_shows_all(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["SSDResNet34", "ssd-resnet34", "ssd_resnet_34", "SSD ResNet34"])
-def test_desc_is_yaml_and_two_lines(name: str, run: Run) -> None:
+def test_desc_is_yaml_and_three_lines(name: str, run: Run) -> None:
     found = run("desc", name)
     assert found.code == 0
-    *facts, task, decoders = found.out.splitlines()
+    *facts, task, decoders, weights = found.out.splitlines()
     assert yaml.safe_load("\n".join(facts)) == {
         "name": "SSDResNet34",
         "format": "ONNX",
@@ -125,6 +125,14 @@ def test_desc_is_yaml_and_two_lines(name: str, run: Run) -> None:
     }
     assert task == "task type: Object Detection"
     assert decoders == "available postprocess versions: Python, Rust"
+    assert weights.startswith("weights: embedded; ")
+    assert "not for photographs" in weights
+    assert found.err == ""
+
+
+def test_desc_names_the_weights_that_were_chosen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(_settings.WEIGHTS, "mlcommons")
+    assert run("desc", "ssd-resnet34").out.splitlines()[-1] == "weights: mlcommons"
 
 
 @pytest.mark.parametrize("arguments", [("desc",), ("bench", "x.jpg"), ("serve",)])

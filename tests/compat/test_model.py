@@ -10,6 +10,7 @@ import yaml
 import ssd_resnet34 as core
 from fake_engine import FakeEngine
 from fake_network import fake_onnx
+from furiosa import _settings
 from furiosa.models.errors import ArtifactNotFound, FuriosaModelException
 from furiosa.models.types import Format, Model, ModelTaskType, ObjectDetectionModel, Platform
 from furiosa.models.vision import SSDResNet34, nonblocking, ssd_resnet34
@@ -17,6 +18,23 @@ from ssd_resnet34.errors import UnknownWeights
 
 NATIVE = ssd_resnet34.SSDResNet34NativePostProcessor
 PYTHON = ssd_resnet34.SSDResNet34PythonPostProcessor
+
+
+def test_embedded_weights_that_nobody_chose_are_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SSDResNet34(weights="embedded")
+    monkeypatch.setenv(_settings.WEIGHTS, "embedded")
+    SSDResNet34()
+    assert not caplog.records
+    monkeypatch.delenv(_settings.WEIGHTS)
+    SSDResNet34()
+    SSDResNet34(use_native_post=False)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("furiosa", "WARNING")
+    assert "not for photographs" in record.getMessage()
+    assert f"{_settings.WEIGHTS}=mlcommons" in record.getMessage()
+
 
 FORMS: dict[str, tuple[Any, Platform, str]] = {
     "page": (lambda: SSDResNet34(use_native_post=False), Platform.PYTHON, "0.8"),

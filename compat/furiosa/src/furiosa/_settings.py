@@ -1,7 +1,9 @@
 """Two choices that unchanged code cannot make, from the environment."""
 
+import logging
 import os
 import re
+from functools import cache
 from typing import Final, Literal, cast
 
 Line = Literal["0.8", "0.9", "0.10"]
@@ -11,6 +13,11 @@ WEIGHTS: Final = "SSD_RESNET34_FURIOSA_WEIGHTS"
 
 LATEST: Final[dict[Line, str]] = {"0.8": "0.8.2", "0.9": "0.9.1", "0.10": "0.10.2"}
 """Release line -> its last release."""
+
+EMBEDDED_NOTE: Final = (
+    "the embedded weights know twelve categories of rendered scenes and are not for photographs; "
+    f"{WEIGHTS}=mlcommons takes the published ones (80 MB, fetched once)"
+)
 
 
 def release() -> Line:
@@ -36,5 +43,20 @@ def version() -> str:
 
 def weights() -> str:
     """The weights of every model that does not name its own: the embedded ones, unless
-    ``SSD_RESNET34_FURIOSA_WEIGHTS`` names a record or a file."""
-    return os.environ.get(WEIGHTS) or "embedded"
+    ``SSD_RESNET34_FURIOSA_WEIGHTS`` names a record or a file. Where nobody chose, a warning of the
+    logger ``furiosa`` says once what they are."""
+    if chosen := chosen_weights():
+        return chosen
+    _warn_of_embedded()
+    return "embedded"
+
+
+def chosen_weights() -> str | None:
+    """What ``SSD_RESNET34_FURIOSA_WEIGHTS`` names."""
+    return os.environ.get(WEIGHTS) or None
+
+
+@cache
+def _warn_of_embedded() -> None:
+    """Once a process: what they say of a photograph looks like a detector at fault."""
+    logging.getLogger("furiosa").warning("%s", EMBEDDED_NOTE)

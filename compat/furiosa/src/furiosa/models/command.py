@@ -15,9 +15,10 @@ import ssd_resnet34
 from furiosa import _settings
 from furiosa.models.errors import FuriosaModelException
 from furiosa.models.types import ModelTaskType, Platform
-from ssd_resnet34.cli.terminal import complain, progress
+from ssd_resnet34.cli.terminal import complain, printable, progress
 from ssd_resnet34.cli.weights_notes import note_size
 from ssd_resnet34.errors import MissingExtra, SSDResNet34Error, UsageError
+from ssd_resnet34.weights.records import EMBEDDED
 
 FAILED: Final = 1
 BAD_USAGE: Final = 2
@@ -123,7 +124,8 @@ def desc(model: Model) -> None:
     from furiosa.models.vision import SSDResNet34
 
     _check_name(model)
-    found = SSDResNet34()
+    weights = _settings.chosen_weights()
+    found = SSDResNet34(weights=None if weights else EMBEDDED)  # said below, not logged
     facts = {
         "name": found.name,
         "format": str(found.format),
@@ -135,6 +137,7 @@ def desc(model: Model) -> None:
     print(text, end="")
     print("task type: Object Detection")
     print("available postprocess versions: Python, Rust")
+    print(f"weights: {printable(weights) if weights else f'embedded; {_settings.EMBEDDED_NOTE}'}")
 
 
 @app.command(
@@ -247,6 +250,7 @@ def serve(
     if placed.replicas > 1:
         threads = max(1, cpu.available_threads() // placed.replicas)
     token = os.environ.get(TOKEN)
+    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.INFO)
     settings = Settings(
         WorkerConfig(_settings.weights(), "auto", placed.device, "auto", threads, Limits()),
         host,
@@ -255,7 +259,6 @@ def serve(
         token.strip() if token else None,  # a mounted secret often ends with a line feed
         open_,
     )
-    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.INFO)
     for noisy in ("uvicorn", "asyncio", "multipart"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
