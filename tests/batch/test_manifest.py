@@ -42,6 +42,35 @@ def test_inputs_have_their_size_and_version_and_lie_in_fixed_shards(
     assert load(place) == plan
 
 
+@pytest.mark.parametrize(
+    ("count", "size"), [(1, 16), (208, 16), (512, 16), (513, 17), (5000, 157), (16_384, 512)]
+)
+def test_a_small_job_is_cut_small_so_that_a_kill_costs_it_little(
+    tmp_path: Path, count: int, size: int
+) -> None:
+    (tmp_path / "list.txt").write_text("".join(f"s3://b/{n:05}\n" for n in range(count)))
+    place = LocalPlace(tmp_path / "out", HASTY)
+    plan = planning.plan(place, Search(str(tmp_path / "list.txt")))
+    assert (plan.shard_size, plan.count) == (size, count)
+    found = [one.uri for n in range(plan.shards) for one in Manifest(place, plan).shard(n)]
+    assert found == [f"s3://b/{n:05}" for n in range(count)]
+    assert load(place) == plan
+
+
+def test_no_shard_is_larger_than_512_unless_it_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("".join(f"s3://b/{n:05}\n" for n in range(20_000)))
+    search, place = Search(str(tmp_path / "list.txt")), LocalPlace(tmp_path / "out", HASTY)
+    assert manifests.write(place, search).shard_size == 512
+    assert manifests.write(place, search, shard_size=4096).shard_size == 4096
+
+
+def test_a_plan_keeps_its_shards(pictures: Path, tmp_path: Path) -> None:
+    place, plan = planned(pictures, tmp_path / "out")
+    assert planning.plan(place, Search(str(pictures))) == plan
+    with pytest.raises(ManifestError, match="shard_size 3, not 16"):
+        planning.plan(place, Search(str(pictures)), shard_size=16)
+
+
 def test_the_same_inputs_give_the_same_bytes_and_nothing_else_stays(
     pictures: Path, tmp_path: Path
 ) -> None:

@@ -211,7 +211,7 @@ def test_another_plan_is_refused_and_force_begins_again(
         running.run(str(out), search, job(), **changed)
     running.run(str(out), search, job(), rules=Rules(force=True), **changed)
     fresh = tmp_path / "fresh"
-    running.run(str(fresh), search, job(), **({"shard_size": 512} | changed))
+    running.run(str(fresh), search, job(), **changed)
     if what != "source":  # an option that is not given is that of a new plan
         assert tree(out) == tree(fresh)
     assert finishing.is_marked(open_place(str(out)))

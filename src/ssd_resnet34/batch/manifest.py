@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
-from itertools import islice
+from itertools import chain, islice
 from types import NoneType
 from typing import Any, Final
 
@@ -31,7 +31,12 @@ FORMATS: Final = ("parquet", "jsonl", "coco")
 """Forms of the results. ``coco`` is Parquet rows, and one COCO document at the end."""
 
 SHARD: Final = 512
-"""Inputs a shard: what a killed run does again is at most the few shards that were open."""
+"""Inputs a shard, at most, where no number is asked for: what a killed run does again is at most
+the few shards that were open."""
+
+_SMALLEST: Final = 16
+_WORTH: Final = 32
+"""Shards that a small job is cut into, so that a kill costs it little."""
 
 REPEATS: Final = "repeated addresses left out"
 
@@ -102,7 +107,12 @@ class Plan:
         return self._json().encode()
 
 
-def check(format: str, shard_size: int) -> None:
+def shard_size_for(count: int) -> int:
+    """Inputs a shard where none are asked for: 32 shards, of 16 to 512 inputs."""
+    return min(SHARD, max(_SMALLEST, -(-count // _WORTH)))
+
+
+def check(format: str, shard_size: int | None) -> None:
     """Refuse what no plan can have.
 
     Raises:
@@ -110,7 +120,7 @@ def check(format: str, shard_size: int) -> None:
     """
     if format not in FORMATS:
         raise UsageError(f"format: {format!r} is unknown; give one of {', '.join(FORMATS)}")
-    if not 1 <= shard_size <= _PART:
+    if shard_size is not None and not 1 <= shard_size <= _PART:
         raise UsageError(f"shard size: {shard_size} is out of range; give 1..{_PART}")
 
 
@@ -125,7 +135,7 @@ def write(
     search: Search,
     *,
     format: str = "parquet",
-    shard_size: int = SHARD,
+    shard_size: int | None = None,
     on_input: Callable[[], None] = lambda: None,
     before: Callable[[Plan], None] = lambda _: None,
 ) -> Plan:
@@ -137,7 +147,7 @@ def write(
         place: of the results, with its lock held.
         search: the source.
         format: of the results, one of FORMATS.
-        shard_size: inputs a shard, 1..65536.
+        shard_size: inputs a shard, 1..65536; None for what :func:`shard_size_for` their number is.
         on_input: told of every input.
         before: called with the plan before it counts.
 
@@ -154,6 +164,11 @@ def write(
 
     inputs = Sorting(told())
     remaining = iter(inputs)
+    if shard_size is None:
+        # No more need be counted, nor held: from here on it is the largest.
+        counted = list(islice(remaining, _WORTH * SHARD))
+        shard_size = shard_size_for(len(counted))
+        remaining = chain(counted, remaining)
     a_part = _shards_of_a_part(shard_size) * shard_size
     parts: list[Part] = []
     while True:

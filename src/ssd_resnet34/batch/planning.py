@@ -24,7 +24,8 @@ def plan(
         place: of the results.
         search: the source.
         format: of the results; None for that of the plan that is there, else Parquet.
-        shard_size: inputs a shard; None for that of the plan that is there, else 512.
+        shard_size: inputs a shard; None for that of the plan that is there, else by their
+            number: a 32nd of it, from 16 to 512.
         force: plan again where another plan is there.
         watcher: told of every input.
 
@@ -35,11 +36,8 @@ def plan(
         UsageError: no such source.
         OutputError: the place cannot be read or written.
     """
-    new = (
-        manifests.FORMATS[0] if format is None else format,
-        manifests.SHARD if shard_size is None else shard_size,
-    )
-    manifests.check(*new)
+    new_format = manifests.FORMATS[0] if format is None else format
+    manifests.check(new_format, shard_size)
     try:
         known = manifests.load(place)
     except ManifestError:
@@ -79,8 +77,8 @@ def plan(
     return manifests.write(
         place,
         search,
-        format=new[0],
-        shard_size=new[1],
+        format=new_format,
+        shard_size=shard_size,
         on_input=watcher.planning,
         before=clear,
     )

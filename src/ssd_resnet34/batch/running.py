@@ -105,7 +105,8 @@ def run(
         care: number of workers, and what each may take.
         rules: when to stop, and what to go on with.
         format: ``parquet``, ``jsonl`` or ``coco``; None for that of the plan, else Parquet.
-        shard_size: inputs a shard; None for that of the plan, else 512.
+        shard_size: inputs a shard; None for that of the plan, else by their number: a 32nd of
+            it, from 16 to 512.
         watcher: told how it goes.
 
     Raises:

@@ -104,7 +104,8 @@ Form = Annotated[
     str | None, typer.Option("--format", metavar="FORM", help="parquet (default), jsonl or coco.")
 ]
 ShardSize = Annotated[
-    int | None, typer.Option(min=1, max=65536, help="Inputs a shard; default 512.")
+    int | None,
+    typer.Option(min=1, max=65536, help="Inputs a shard; default: a 32nd of all, from 16 to 512."),
 ]
 Column = Annotated[
     str | None, typer.Option(help="Of a Parquet source: the column with the addresses.")
