@@ -101,6 +101,39 @@ def test_engines_that_agree_are_code_0(
         assert one["matched"] == one["reference"] == 6
 
 
+def test_the_verdict_names_the_tolerance_of_each_precision(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
+) -> None:
+    engines(engine("one"), engine("two"))
+    said = " ".join(run("check", picture(), "-w", weights).out.split())
+    assert said.endswith(
+        "3 of 3 within tolerance: bf16: agree ≥ 90 %; "
+        "fp32: heads ≤ 0.02 logits, agree ≥ 99 %; 2 detections may always miss"
+    )
+    assert " logits " in said
+    assert "box, px" in said
+    engines(engine("one"), engine("two", shifted(0.5)), engine("three", crash))
+    said = " ".join(run("check", picture(), "-w", weights).out.split())
+    assert "2 of 5 within tolerance" in said
+    engines(engine("one", bf16="none"))
+    assert "nothing to compare" in run("check", picture(), "-w", weights).out
+
+
+def test_json_says_of_each_run_whether_it_passes(
+    run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
+) -> None:
+    engines(engine("one"), engine("two", shifted(0.5)), engine("three", crash))
+    out = run("check", picture(), "-w", weights, "--json").out
+    assert json.loads(out)["pass"] is False
+    runs = by_run(out)
+    assert runs["one", "fp32"]["pass"] is True
+    assert runs["two", "fp32"]["pass"] is runs["three", "fp32"]["pass"] is False
+    assert runs["two", "fp32"]["tolerance"] == {"heads": 0.02, "share": 0.99}
+    assert runs["two", "bf16"]["tolerance"] == {"heads": None, "share": 0.9}
+    engines(engine("one"), engine("two"))
+    assert json.loads(run("check", picture(), "-w", weights, "--json").out)["pass"] is True
+
+
 def test_images_without_detections_are_told_to_compare_heads_alone(
     run: Run, picture: Picture, weights: Path, engines: Callable[..., None]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Annotated, Any, Final
@@ -11,7 +12,7 @@ import typer
 from .. import artifact
 from ..detector import DEFAULT_SCORE_THRESHOLD
 from ..errors import ImageError, SSDResNet34Error, UnsupportedPrecision, UsageError
-from ..evaluation.agreement import NOTHING, TOLERANCES, compare, head_difference
+from ..evaluation.agreement import FEW, NOTHING, TOLERANCES, compare, head_difference
 from ..model import SSDResNet34
 from ..runtime import session
 from ..runtime.engines import describe
@@ -55,7 +56,7 @@ def check(
 ) -> None:
     """Compare every engine and precision with fp32 on given images.
 
-    Shows the largest difference of a head, and the detections that agree.
+    Shows the largest difference of a head in logits, and the detections that agree.
 
     They agree if they have the same class and IoU ≥ 0.5.
 
@@ -91,18 +92,13 @@ def check(
             "the weights know, or a lower --score-threshold",
             "note",
         )
-    failed = [run for run in runs if run.fault]
-    for run in failed:
-        complain(f"{run.engine} {run.precision}: {run.fault}")
-    wrong = [
-        f"{run.engine} {run.precision} {text}"
-        for run in runs
-        if not run.unavailable and not run.fault
-        for text in TOLERANCES[run.precision].violations(run.heads, run.agreement)
-    ]
-    for text in wrong:
-        complain(text)
-    if failed or wrong:
+    for run in runs:
+        if run.fault:
+            complain(f"{run.engine} {run.precision}: {run.fault}")
+    for run in runs:
+        for text in run.violations():
+            complain(f"{run.engine} {run.precision} {text}")
+    if not _all_pass(runs):
         raise typer.Exit(1)
     if refused:
         raise typer.Exit(SOME_REFUSED)
@@ -136,14 +132,28 @@ class _Run:
                 raise
             self.fault = f"{type(error).__name__}: {error}"
 
+    def violations(self) -> list[str]:
+        """What is out of tolerance; nothing of a run without numbers."""
+        if self.unavailable or self.fault:
+            return []
+        return TOLERANCES[self.precision].violations(self.heads, self.agreement)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it ran and is within tolerance."""
+        return not (self.unavailable or self.fault or self.violations())
+
     def to_dict(self) -> dict[str, Any]:
         pair = {"engine": self.engine, "precision": self.precision}
         if self.unavailable:
             return pair | {"unavailable": self.unavailable}
         if self.fault:
-            return pair | {"fault": self.fault}
+            return pair | {"fault": self.fault, "pass": False}
         agreement = asdict(self.agreement) | {"share": self.agreement.share}
-        return pair | {"heads": self.heads} | agreement
+        allowed = TOLERANCES[self.precision]
+        heads = allowed.heads if math.isfinite(allowed.heads) else None  # JSON has no infinity
+        verdict = {"pass": self.passed, "tolerance": {"heads": heads, "share": allowed.share}}
+        return pair | {"heads": self.heads} | agreement | verdict
 
 
 def _compared(weights: str, reference: str | None) -> list[tuple[str, SSDResNet34]]:
@@ -243,12 +253,31 @@ def _pairs() -> list[tuple[str, str]]:
     ]
 
 
+def _all_pass(runs: list[_Run]) -> bool:
+    """What cannot run here at all fails nothing."""
+    return all(run.passed for run in runs if not run.unavailable)
+
+
+def _verdict(runs: list[_Run]) -> str:
+    """How many pass, and the tolerance of each precision that was compared."""
+    compared = [run for run in runs[1:] if not run.unavailable]  # the first is the reference
+    if not compared:
+        return "there was nothing to compare with the reference"
+    passed = sum(run.passed for run in compared)
+    precisions = dict.fromkeys(run.precision for run in compared)
+    allowed = "; ".join(f"{one}: {TOLERANCES[one]}" for one in precisions)
+    return (
+        f"{passed} of {len(compared)} within tolerance: {allowed}; {FEW} detections may always miss"
+    )
+
+
 def _print(runs: list[_Run], images: int, as_json: bool) -> None:
     """For people a table, with the number of the note below it where a run has no numbers."""
     if as_json:
         facts = [run.to_dict() for run in runs]
         reference = [runs[0].engine, runs[0].precision]
-        print(json.dumps({"images": images, "reference": reference, "runs": facts}))
+        verdict = {"pass": _all_pass(runs)}
+        print(json.dumps({"images": images, "reference": reference, **verdict, "runs": facts}))
         return
     rows = []
     notes: dict[str, int] = {}
@@ -266,11 +295,12 @@ def _print(runs: list[_Run], images: int, as_json: bool) -> None:
                 run.precision,
                 f"{run.heads:.2g}",
                 f"{100 * total.share:.1f} % ({total.matched} of {total.reference})",
-                f"{total.box_shift:.2f} px",
+                f"{total.box_shift:.2f}",
                 f"{total.score_shift:.3f}",
             )
         )
-    headings = ("engine", "precision", "heads", "agree", "box", "score")
+    headings = ("engine", "precision", "logits", "agree", "box, px", "score")
     show_table(headings, rows, right=(2, 4, 5), folding=3)
     for reason, note in notes.items():
         say(f"({note}) {reason}")
+    say(_verdict(runs))

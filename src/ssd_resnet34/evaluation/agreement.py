@@ -57,6 +57,10 @@ class Tolerance:
     heads: float
     share: float
 
+    def __str__(self) -> str:
+        share = f"agree ≥ {100 * self.share:g} %"
+        return share if math.isinf(self.heads) else f"heads ≤ {self.heads:g} logits, {share}"
+
     def violations(self, heads: float, agreement: Agreement) -> list[str]:
         """What is out of tolerance, in words; nothing if all is well."""
         found = []
