@@ -96,7 +96,7 @@ def test_a_quick_run_is_valid_to_loadgen_and_no_submission(
     wanted = [*loadgen.LOGS, "mlperf.conf", "quick.conf", "run.json", "user.conf"]
     wanted += ["comparison.png"] if scenario != "multistream" else []
     assert files(out) == sorted(wanted)
-    assert ("ours / theirs" in result.out) == (scenario != "multistream")
+    assert ("times as fast" in result.out) == (scenario != "multistream")
     found = json.loads((out / "run.json").read_text())
     left = " ".join(result.out.split())
     assert "run.json" in left
@@ -105,6 +105,23 @@ def test_a_quick_run_is_valid_to_loadgen_and_no_submission(
     assert found["result"]["metric"]["value"] > 0
     assert found["quick"] is True
     assert len(found["not_a_submission"]) >= 3
+
+
+def test_table_and_picture_have_one_order_with_this_run_in_it(
+    mlperf: Mlperf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[Any] = []
+    monkeypatch.setattr(plot, "save", lambda _, given, *rest: rows.extend(given))
+    out = mlperf("--scenario", "offline", "--quick", "-o", tmp_path / "out").out
+    table = out[out.index("times as fast") :].splitlines()
+    lines = [line.rstrip() for line in table if "/core " in line or "/accelerator " in line]
+    (ours,) = (line for line in lines if "this run" in line)
+    assert ours.split()[-1] == "1"
+    lines.remove(ours)
+    for line, row in zip(lines, rows, strict=True):
+        assert row.result.system.split(",")[0] in line  # long names are folded
+        assert line.endswith("–") == (row.result.kind == "accelerator")
+    assert "a core and an accelerator are not compared" in " ".join(out.split())
 
 
 def test_the_picture_names_weights_precision_and_machine(

@@ -8,8 +8,8 @@ from PIL import Image
 
 from ssd_resnet34.mlperf import plot, unit
 from ssd_resnet34.mlperf.job import Facts
-from ssd_resnet34.mlperf.published import RESULTS, compare
-from ssd_resnet34.mlperf.rounds import ROUNDS
+from ssd_resnet34.mlperf.published import RESULTS, Kind, compare, place
+from ssd_resnet34.mlperf.rounds import ROUNDS, Scenario
 
 
 def facts(device: str = "cpu", threads: int = 4, streams: int = 1) -> Facts:
@@ -41,6 +41,25 @@ def test_latency_is_not_divided_and_less_is_faster() -> None:
     assert cpu.ratio == pytest.approx(0.5)  # half as fast
     latencies = [row.each for row in rows if row.result.kind == "accelerator"]
     assert latencies == sorted(latencies, reverse=True)  # the slowest first
+
+
+@pytest.mark.parametrize(
+    ("scenario", "value", "kind", "slower", "faster"),
+    [
+        ("Offline", 1.0, "core", "2 Xeon 8380", "2 Xeon 8380, Triton (fastest)"),
+        ("Offline", 9.0, "core", "Xeon 8259CL, 16 vCPU, OpenVINO", "NVIDIA Xavier NX"),
+        ("SingleStream", 200.0, "core", None, "Xeon 8259CL, 16 vCPU (open)"),
+        ("SingleStream", 8.5, "accelerator", "Qualcomm AI 100", "NVIDIA T4"),
+    ],
+)
+def test_a_run_stands_between_the_slower_and_the_faster_of_its_kind(
+    scenario: Scenario, value: float, kind: Kind, slower: str | None, faster: str
+) -> None:
+    """CPUs are before accelerators; more samples are faster, and fewer milliseconds."""
+    rows = compare(scenario, value, kind, 1)
+    names = [None, *(row.result.system for row in rows)]
+    there = 1 + place(rows, kind)
+    assert names[there - 1 : there + 1] == [slower, faster]
 
 
 def test_multistream_has_nothing_to_compare_with() -> None:

@@ -264,23 +264,24 @@ def _show_result(result: Result) -> None:
 
 def _show_rows(report: Report) -> None:
     assert report.result is not None
-    latency = report.job.scenario == "SingleStream"
-    rows = []
-    for row in report.rows:
-        cells = [row.result.round, row.result.system, figures(row.value)]
-        if not latency:
-            cells.append(f"{figures(row.each)}/{row.result.kind}")
-        cells.append("–" if row.ratio is None else f"{row.ratio:.3g}")
-        rows.append(cells)
-    headings = ["round", "published", report.result.metric.unit]
-    headings += [] if latency else ["each"]
-    headings.append("ours / theirs")
-    show_table(headings, rows, right=range(2, len(headings)), folding=1)
-    if not latency:
-        value = report.result.metric.value
-        assert value is not None
-        each = f"{figures(value / report.unit.count)} {report.result.metric.unit}"
-        print(f"ours: {each} a {report.unit.kind}, of {report.unit}")
+    value, kind = report.result.metric.value, report.unit.kind
+    assert value is not None
+    lines = [
+        [
+            *(row.result.round, row.result.system),
+            *(figures(row.value), f"{figures(row.each)}/{row.result.kind}"),
+            "–" if row.ratio is None else f"{row.ratio:.3g}",
+        ]
+        for row in report.rows
+    ]
+    ours = ["", "this run", figures(value), f"{figures(value / report.unit.count)}/{kind}", "1"]
+    lines.insert(published.place(report.rows, kind), ours)
+    headings = ["round", "system", report.result.metric.unit, "each", "times as fast"]
+    if report.job.scenario == "SingleStream":  # a latency is of the whole
+        for cells in (headings, *lines):
+            del cells[3]
+    show_table(headings, lines, right=range(2, len(headings)), folding=1)
+    say("Times as fast: this run against that one; a core and an accelerator are not compared.")
 
 
 def show_verdict(verdict: Verdict) -> None:

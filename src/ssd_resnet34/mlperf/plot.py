@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..vision.draw import save_png
 from ..wording import figures
-from .published import Kind, Row
+from .published import Kind, Row, place
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -37,26 +37,25 @@ def draw(
 ) -> "PILImage":
     """A picture of mode RGB, 1200 pixels wide.
 
-    A line for each result, CPUs and accelerators apart, from small to large values; ``ours`` (name,
-    kind, value per unit) is among its kind, in blue. The scale is logarithmic with a line at each
-    power of ten. ``notes`` are lines below. The font is Pillow's own: Latin letters, and not even a
-    ×.
+    A line for each result, CPUs and accelerators apart, in the order of ``rows``; ``ours`` (name,
+    kind, value per unit) is at its place among its kind, in blue. The scale is logarithmic with a
+    line at each power of ten. ``notes`` are lines below. The font is Pillow's own: Latin letters,
+    and not even a ×.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     font, large = ImageFont.load_default(_FONT), ImageFont.load_default(_TITLE)
     name, our_kind, our_value = ours
+    entries = [
+        (row.result.kind, (f"{row.result.round}  {row.result.system}", row.each, False))
+        for row in rows
+    ]
+    entries.insert(place(rows, our_kind), (our_kind, (name, our_value, True)))
     groups: list[tuple[str, list[tuple[str, float, bool]]]] = []
     for kind, heading in _HEADINGS.items():
-        lines = [
-            (f"{row.result.round}  {row.result.system}", row.each, False)
-            for row in rows
-            if row.result.kind == kind
-        ]
-        if kind == our_kind:
-            lines.append((name, our_value, True))
+        lines = [line for one, line in entries if one == kind]
         if lines:
-            groups.append((heading, sorted(lines, key=lambda line: line[1])))
+            groups.append((heading, lines))
     values = [value for _, lines in groups for _, value, _ in lines]
     low = math.floor(math.log10(min(values)))
     high = max(low + 1, math.ceil(math.log10(max(values))))

@@ -6,7 +6,7 @@ one that is named open.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from .rounds import Scenario
 
@@ -81,7 +81,7 @@ class Row:
 
 
 def compare(scenario: Scenario, value: float, kind: Kind, units: int) -> Sequence[Row]:
-    """Every published result of a scenario, accelerators before CPUs and the slowest of each first;
+    """Every published result of a scenario, CPUs before accelerators and the slowest of each first;
     empty where there is none."""
     field = _FIELDS.get(scenario)
     rows = []
@@ -94,4 +94,14 @@ def compare(scenario: Scenario, value: float, kind: Kind, units: int) -> Sequenc
         ratio = theirs / value if latency else value / units / each
         rows.append(Row(one, theirs, each, ratio if one.kind == kind else None))
     slowest_first = -1 if scenario == "SingleStream" else 1
-    return sorted(rows, key=lambda row: (row.result.kind, slowest_first * row.each))
+    kinds = get_args(Kind)
+    return sorted(rows, key=lambda row: (kinds.index(row.result.kind), slowest_first * row.each))
+
+
+def place(rows: Sequence[Row], kind: Kind) -> int:
+    """Where a run of that kind stands among ``rows`` of :func:`compare`: after all slower ones."""
+    before = get_args(Kind).index(kind)
+    return sum(
+        get_args(Kind).index(row.result.kind) < before or (row.ratio is not None and row.ratio > 1)
+        for row in rows
+    )
