@@ -148,9 +148,8 @@ def run(part: Part) -> tuple[bool, str]:
     )
     seconds = time.monotonic() - began
     verdict = "passed" if done.returncode == 0 else f"FAILED, exit code {done.returncode}"
-    text = "\n".join(
-        line.rstrip() for line in done.stdout.strip().splitlines() if not _RAY_SAYS.search(line)
-    )
+    lines = [line.rstrip() for line in done.stdout.splitlines() if not _RAY_SAYS.search(line)]
+    text = "\n".join(lines).strip("\n")  # no spaces: the first line may be a table's head
     return done.returncode == 0, (
         f"{_heading(part)}\n\n`{part.command}`: {verdict}, {seconds:.0f} s\\\n{machine()}\n\n"
         f"```text\n{text}\n```\n"

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from statistics import median
@@ -41,6 +41,25 @@ BURST_SIZE: Final = (640, 480)
 MOST_AROUND: Final = 1.05
 LEAST_THROUGHPUT: Final = 0.95
 REFUSAL_SECONDS: Final = 0.1
+
+_ALONE: Final = {
+    "around": "whole request / its stages in the worker, one at a time",
+    "network_ms": "network of these requests, ms",
+    "throughput": f"images a second, {CLIENTS} clients / a stream in one process",
+    "low": "lower quartile of these pairs",
+    "high": "upper quartile",
+}
+_BURST: Final = {
+    "answered": "answered (200)",
+    "refused": "refused at once: no room in the line (429)",
+    "late": "let in, and not answered within the deadline (504)",
+    "refusal_ms": "until a refusal, median, ms",
+    "slowest_refusal_ms": "until a refusal, slowest, ms",
+    "health_p50_ms": "until an answer of /v2/health/live meanwhile, median, ms",
+    "health_p99_ms": "until an answer of /v2/health/live, 99 % of them, ms",
+    "slowest_health_ms": "until an answer of /v2/health/live, slowest, ms",
+}
+"""What ``--json`` calls it, and the words for it in the text."""
 
 
 @contextmanager
@@ -198,8 +217,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(found))
     else:
-        for name, value in found.items():
-            print(f"{name:<32}{value:.3f}" if isinstance(value, float) else f"{name:<32}{value}")
+        show(found)
     bursts_hold = all(
         found[f"{kind}answered"]
         and found[f"{kind}refused"]
@@ -208,6 +226,26 @@ def main() -> None:
     )
     if found["around"] > MOST_AROUND or found["throughput"] < LEAST_THROUGHPUT or not bursts_hold:
         sys.exit("a bound does not hold")
+
+
+def show(found: Mapping[str, float]) -> None:
+    """All that was found, in words."""
+
+    def line(words: str, value: float) -> None:
+        print(f"{words:<60}{f'{value:.3f}' if isinstance(value, float) else value:>8}")
+
+    small = "x".join(map(str, BURST_SIZE))
+    for name, words in _ALONE.items():
+        line(words, found[name])
+    for kind, title in (
+        ("cold_", "1600x1200, the first requests of a server"),
+        ("", f"{small}, the first requests of another"),
+    ):
+        print(f"{BURST} clients at once, {title}:")
+        for name, words in _BURST.items():
+            line(f"  {words}", found[f"{kind}{name}"])
+    print(f"{BURST} clients at once, 1600x1200, after those:")
+    line(f"  {_BURST['refusal_ms']}", found["refusal_1600x1200_ms"])
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ def test_a_failed_part_is_in_the_report_and_in_the_exit_code(
     assert "no number" in report
 
 
+def test_the_first_line_of_a_part_keeps_its_spaces_like_the_rows_of_its_table(
+    two_parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (two_parts / "one.py").write_text("print('\\n head\\n row\\n')")
+    called(monkeypatch)
+    assert "```text\n head\n row\n```" in (two_parts / "proof.md").read_text()
+
+
 def test_only_one_part_is_renewed_and_the_others_stay(
     two_parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,7 @@ def more(ratio: float) -> str:
         ("README.md", lambda ms: f"an image takes {ms / 1e3:.2f} s in int8", "int8", ROAD),
         ("README.md", lambda x: f"add {more(x)} % to the network", "int8", AROUND),
         ("README.md", lambda x: f"the server {more(x)} % to all four", "serve", SERVER),
-        ("docs/serve.md", lambda x: f"postprocessing: {more(x)} % ", "serve", SERVER),
+        ("docs/serve.md", lambda x: f"postprocessing: {more(x)} %, one request", "serve", SERVER),
         ("docs/speed.md", lambda x: f"| 0.24–0.26 | {x:.3f} |", "engines", INT8),
         ("docs/speed.md", lambda x: f"one by one | ≤ 1.05 | – | {x:.3f} |", "int8", AROUND),
         ("docs/capacity.md", lambda x: f"writes {x:,.0f} inputs a second", "capacity", PLANNED),
