@@ -5,11 +5,14 @@ import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractFileSystem
 
 from fake_clock import FakeClock
 from small_batch import HASTY, SamePool, tree, write
@@ -53,6 +56,22 @@ def test_what_is_written_is_read_listed_replaced_and_removed(place: Place, tmp_p
         place.read("a")
     place.sweep()
     assert place.names() == ["b", "large"]
+
+
+def test_a_place_says_when_a_file_was_written(place: Place) -> None:
+    place.write("a", b"1")
+    made = place.modified("a")
+    assert made is not None
+    assert abs(datetime.now(UTC) - made) < timedelta(hours=1), "in whichever zone it is told"
+    with pytest.raises(FileNotFoundError):
+        place.modified("none")
+
+
+def test_a_store_need_not_say_when_a_file_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_place("memory://bucket/out", HASTY)
+    store.write("a", b"1")
+    monkeypatch.setattr(MemoryFileSystem, "modified", AbstractFileSystem.modified)
+    assert store.modified("a") is None
 
 
 def test_only_one_creates(place: Place) -> None:

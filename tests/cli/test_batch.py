@@ -1,7 +1,9 @@
 """``ssd-resnet34 batch`` as its users call it, with worker processes."""
 
 import json
+import os
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,6 +13,7 @@ import batch_site
 from command import Run
 from fake_clock import FakeClock
 from ssd_resnet34.batch import running
+from ssd_resnet34.batch.manifest import PLAN
 from ssd_resnet34.batch.pace import Pace, as_clock
 from ssd_resnet34.batch.worker import Job
 from ssd_resnet34.errors import BatchError
@@ -51,7 +54,7 @@ def test_a_folder_becomes_rows_a_report_and_labels(
     assert again.code == 3
     assert (facts["inputs"], facts["refused"], facts["resumed"]) == (6, 1, 6)
     assert "6 of 6 inputs were done before" in again.err
-    other = batch("run", tmp_path / "in", "-o", out, "--score-threshold", "0.9")
+    other = batch("run", tmp_path / "in", "-o", out, "--score-threshold", "0.9", "-q")
     assert other.code == 1
     assert "score_threshold 0.3, not 0.9" in other.err
     assert len(other.err.splitlines()) == 1
@@ -67,6 +70,23 @@ def test_a_folder_becomes_rows_a_report_and_labels(
     assert labels.code == 0
     assert "5 images" in labels.out
     assert "1 refused inputs have no entry" in labels.err
+
+
+def test_a_run_over_a_source_that_grew_says_that_its_plan_is_older(
+    batch: Run, picture: Picture, tmp_path: Path
+) -> None:
+    picture("in/a.png")
+    out = tmp_path / "out"
+    assert "plan" not in batch("run", tmp_path / "in", "-o", out).err
+    os.utime(out / PLAN, (0, datetime(2024, 5, 6, 7, 8).timestamp()))
+    picture("in/b.png")
+    again = batch("run", tmp_path / "in", "-o", out)
+    assert (
+        "note: follows the plan of 2024-05-06 07:08, of 1 inputs; files added since are not in "
+        "it: name another output for them"
+    ) in again.err
+    assert "1 of 1 inputs were done before" in again.err
+    assert "plan" not in batch("run", tmp_path / "in", "-o", out, "-q").err
 
 
 def test_a_model_that_was_trained_at_another_size_is_told_of(
@@ -113,7 +133,10 @@ def test_a_plan_is_made_once_and_shown(batch: Run, picture: Picture, tmp_path: P
     assert (facts["inputs"], facts["shards"], facts["format"]) == (1, 1, "jsonl")
     assert facts["notes"] == {"links to folders not followed": 1}
     picture("in/b.png")
-    assert batch("plan", tmp_path / "in", "-o", out, "--json").out == first.out
+    assert "follows the plan" not in first.err
+    again = batch("plan", tmp_path / "in", "-o", out, "--json")
+    assert again.out == first.out
+    assert "note: follows the plan of 20" in again.err
     assert "not followed" in batch("plan", tmp_path / "in", "-o", out).out
 
 

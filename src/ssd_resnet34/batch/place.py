@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, Protocol, TypeVar
 
@@ -67,6 +68,10 @@ class Place(Protocol):
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file that must not be there yet; False if it is."""
+        ...
+
+    def modified(self, name: str) -> datetime | None:
+        """When a file was written, in local time; None where a store does not say."""
         ...
 
     def remove(self, name: str) -> None:
@@ -159,6 +164,12 @@ class LocalPlace:
 
         return _told(self._shown(name), attempt, self.patience)
 
+    def modified(self, name: str) -> datetime | None:
+        def attempt() -> datetime:
+            return datetime.fromtimestamp((self.root / name).stat().st_mtime).astimezone()
+
+        return _told(self._shown(name), attempt, self.patience)
+
     def remove(self, name: str) -> None:
         def attempt() -> None:
             (self.root / name).unlink(missing_ok=True)
@@ -240,6 +251,16 @@ class StorePlace:
                 self.files.pipe_file(path, data)
                 return bytes(self.files.cat_file(path)) == data
             return True
+
+        return _told(self._shown(name), attempt, self.patience)
+
+    def modified(self, name: str) -> datetime | None:
+        def attempt() -> datetime | None:
+            try:
+                found: datetime = self.files.modified(self._path(name))
+            except NotImplementedError:
+                return None
+            return found.astimezone()
 
         return _told(self._shown(name), attempt, self.patience)
 

@@ -27,7 +27,7 @@ def plan(
         shard_size: inputs a shard; None for that of the plan that is there, else by their
             number: a 32nd of it, from 16 to 512.
         force: plan again where another plan is there.
-        watcher: told of every input.
+        watcher: told of every input, or of the plan that is there.
 
     Raises:
         ManifestError: a plan of another source, format or shard size is there, or rows without
@@ -55,6 +55,7 @@ def plan(
         given = {name: value for name, value in wanted.items() if value is not None}
         other = {name: was for name in given if (was := getattr(known, name)) != given[name]}
         if not other:
+            watcher.known(known, place.modified(manifests.PLAN))
             return known
         if not force:
             told = ", ".join(f"{name} {was!r}, not {wanted[name]!r}" for name, was in other.items())

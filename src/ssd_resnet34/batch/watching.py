@@ -1,6 +1,7 @@
 """What a run tells to whoever watches it."""
 
 from collections import Counter
+from datetime import datetime
 
 from .manifest import Plan
 from .worker import Done, Ready
@@ -14,6 +15,9 @@ class Watcher:
 
     def planning(self) -> None:
         """One more input was found."""
+
+    def known(self, plan: Plan, made: datetime | None) -> None:
+        """This plan was there and is followed; when it was made, where the place says so."""
 
     def begin(self, plan: Plan, ready: Ready, remaining: int) -> None:
         """Workers are ready; ``remaining`` inputs have no committed row."""

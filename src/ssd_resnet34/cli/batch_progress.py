@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Final, Self
 
 from ..batch.manifest import Plan
@@ -42,6 +43,14 @@ class Shown(Watcher):
         self._found += 1
         if self._status.is_due():
             self._status.show(f"planning: {self._found:,} inputs", 0, None)
+
+    def known(self, plan: Plan, made: datetime | None) -> None:
+        """A plan that was there is followed, whatever the source holds now."""
+        when = "an earlier run" if made is None else f"{made:%Y-%m-%d %H:%M}"
+        self.note(
+            f"follows the plan of {when}, of {plan.count:,} inputs; files added since are not in "
+            "it: name another output for them"
+        )
 
     def begin(self, plan: Plan, ready: Ready, remaining: int) -> None:
         """The plan is made and the workers are ready; ``remaining`` inputs are left."""
