@@ -124,6 +124,20 @@ def test_table_and_picture_have_one_order_with_this_run_in_it(
     assert "a core and an accelerator are not compared" in " ".join(out.split())
 
 
+def test_that_the_estimate_is_the_slowest_query_is_told_with_it(
+    mlperf: Mlperf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(plot, "save", lambda *given: drawn.extend(given))
+    out = mlperf("--quick", "-o", tmp_path / "out").out
+    said = "With so few queries LoadGen's estimate is the slowest of them"
+    assert said in " ".join(out.split())
+    assert drawn[2][0] == "this run, slowest of 64 queries"
+    assert any(note.startswith(said) for note in drawn[-1])
+    by_percentile = mlperf("--quick", "--round", "v1.1", "-o", tmp_path / "out").out
+    assert said not in " ".join(by_percentile.split())
+
+
 def test_the_picture_names_weights_precision_and_machine(
     mlperf: Mlperf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ssd_resnet34.errors import LoadGenError, UsageError
 from ssd_resnet34.mlperf import loadgen, logs, rounds
 from ssd_resnet34.mlperf.logs import read_detail
+from ssd_resnet34.mlperf.rounds import Scenario
 
 from .conftest import Bench
 
@@ -87,6 +88,22 @@ def test_too_few_queries_for_an_estimate_have_no_metric(bench: Bench) -> None:
     values = {**detail.values, "early_stopping_latency_ss": 0}
     found = logs.result(replace(detail, values=values), rounds.get("v2.0"), "SingleStream")
     assert found.metric.value is None
+
+
+@pytest.mark.parametrize("scenario", ["SingleStream", "MultiStream"])
+def test_of_the_least_queries_the_estimate_is_the_slowest(bench: Bench, scenario: Scenario) -> None:
+    from dataclasses import replace
+
+    bench.run(scenario)
+    detail = read_detail(bench.folder / loadgen.DETAIL, "performance")
+    assert "Would discard 0 highest latency queries" in detail.values["early_stopping_result"]
+    found = logs.result(detail, rounds.get("v2.0"), scenario).metric
+    assert found.is_slowest
+    form = "query_latency" if scenario == "MultiStream" else "latency"
+    assert found.value == detail.values[f"result_max_{form}_ns"] / 1e6
+    values = {**detail.values, f"result_max_{form}_ns": 1e12}
+    found = logs.result(replace(detail, values=values), rounds.get("v2.0"), scenario).metric
+    assert not found.is_slowest
 
 
 def test_errors_and_warnings_of_the_log_are_told(whole: Path) -> None:

@@ -27,6 +27,9 @@ _EXPECTED: Final = ("SingleStream", "MultiStream")
 """Where ``target_latency`` is what the system is expected to take, and not a limit."""
 
 
+_SLOWEST: Final = "With so few queries LoadGen's estimate is the slowest of them"
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """All there is to say of a run; ``result`` of a performance run, ``verdict`` of the other."""
@@ -167,8 +170,12 @@ def save_plot(report: Report, path: Path) -> None:
     if report.objections:
         notes.append("Blue is not a submission; see run.json.")
     notes += report.notes
+    name = "this run"
+    if result.metric.is_slowest:
+        name = f"this run, slowest of {result.queries:,} queries"
+        notes.insert(0, f"{_SLOWEST}; run.json has the percentile itself.")
     title = f"SSD-ResNet34, {report.job.scenario}: {what}"
-    plot.save(path, rows, ("this run", report.unit.kind, each), title, notes)
+    plot.save(path, rows, (name, report.unit.kind, each), title, notes)
 
 
 def setting_lines(settings: Sequence[Setting], job: Job) -> list[str]:
@@ -252,6 +259,8 @@ def _show_result(result: Result) -> None:
     queries = "1 query" if result.queries == 1 else f"{result.queries:,} queries"
     print(f"LoadGen, by these settings: {verdict}, {queries}")
     print(f"{metric.name}: {value}")
+    if metric.is_slowest:
+        say(f"{_SLOWEST}; the table has the percentile itself.", "  ")
     for line in (*result.reasons, *result.errors):
         say(line, "  ")
     show_table(

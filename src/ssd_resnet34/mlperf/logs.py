@@ -78,11 +78,13 @@ class Detail:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a scenario is about. ``value`` is None where LoadGen has too few queries to give it."""
+    """What a scenario is about. ``value`` is None where LoadGen has too few queries to give it, and
+    ``is_slowest`` where they are just enough: the estimate then is the slowest query's latency."""
 
     name: str
     unit: str
     value: float | None
+    is_slowest: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,9 +203,13 @@ def _metric(
     name = f"{percentile:g}th percentile latency"
     if not chosen.estimates:
         return Metric(name, "ms", latencies.get(percentile))
-    suffix = {"SingleStream": "ss", "MultiStream": "ms"}[scenario]
-    estimate = values[f"early_stopping_latency_{suffix}"] / 1e6
-    return Metric(f"{name}, early stopping estimate", "ms", estimate or None)
+    estimated, longest = {
+        "SingleStream": ("early_stopping_latency_ss", "result_max_latency_ns"),
+        "MultiStream": ("early_stopping_latency_ms", "result_max_query_latency_ns"),
+    }[scenario]
+    estimate = values[estimated] / 1e6 or None
+    is_slowest = values[estimated] == values[longest]
+    return Metric(f"{name}, early stopping estimate", "ms", estimate, is_slowest)
 
 
 def _reasons(values: Mapping[str, Any]) -> Sequence[str]:
