@@ -1,6 +1,7 @@
 """The page "Why is my mAP different?" says what the code says."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,13 @@ def test_the_page_of_the_docs_has_every_cause_and_every_published_number() -> No
         )
     for one in PUBLISHED:
         assert (page._percent(one.ap), one.what, one.differs) in cells
+
+
+def test_the_page_says_why_its_ap_is_not_the_one_of_the_model_card() -> None:
+    measured = page.Measured(explain(scorer_of([DIAGONAL])), REFERENCE, "weights", "one image")
+    assert page.AS_PAINTED in page.render(replace(measured, besides=page.AS_PAINTED))
+    assert page.AS_PAINTED in WRITTEN.read_text("utf-8")
+    assert "model-card" not in page.render(measured), "of other images there is no such number"
 
 
 def test_numbers_of_the_page_are_those_that_were_measured() -> None:
