@@ -12,6 +12,7 @@ import pytest
 import batch_site
 from command import Run
 from fake_clock import FakeClock
+from small_batch import SamePool
 from ssd_resnet34.batch import running
 from ssd_resnet34.batch.manifest import PLAN
 from ssd_resnet34.batch.pace import Pace, as_clock
@@ -87,6 +88,46 @@ def test_a_run_over_a_source_that_grew_says_that_its_plan_is_older(
     ) in again.err
     assert "1 of 1 inputs were done before" in again.err
     assert "plan" not in batch("run", tmp_path / "in", "-o", out, "-q").err
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (0, "stopped before the first shard was complete, so nothing was committed"),
+        (1, "stopped before the first shard was complete, so nothing was committed"),
+        (4, "stopped; what was committed stays: run the same command again to go on"),
+    ],
+)
+def test_a_run_that_is_stopped_says_whether_anything_was_committed(
+    batch: Run,
+    picture: Picture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: int,
+    told: str,
+) -> None:
+    for n in range(5):
+        picture(f"in/{n}.png", shade=40 * n)
+    words = ("run", tmp_path / "in", "-o", tmp_path / "out", "--shard-size", "2")
+    with monkeypatch.context() as stopping:
+        stopping.setattr(running, "Pool", SamePool)
+        stopping.setattr(SamePool, "stop_after", rows)
+        stopped = batch(*words)
+    assert stopped.code == 1
+    assert stopped.err.splitlines()[-1].startswith(f"error: {told}")
+    assert bool(list((tmp_path / "out").glob("part-*"))) == ("stays" in told)
+
+
+def test_a_run_that_is_stopped_while_it_plans_says_nothing_of_commits(
+    batch: Run, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "plan", interrupted)
+    stopped = batch("run", picture("in/a.png").parent, "-o", tmp_path / "out")
+    assert stopped.code == 1
+    assert "stopped before the first image: run the same command again" in stopped.err
 
 
 def test_a_model_that_was_trained_at_another_size_is_told_of(

@@ -196,7 +196,7 @@ def run(
         limits=Limits(max_bytes=max_bytes, max_pixels=max_pixels),
         patience=Patience(min(patience, timeout / 2)),
     )
-    with Shown.on_stderr(quiet=quiet, verbose=verbose) as shown, _ended_by_signals():
+    with Shown.on_stderr(quiet=quiet, verbose=verbose) as shown, _ended_by_signals(shown):
         search = Search(source, column, follow_links, local_path(output), job.patience)
         rules = Rules(max_error_rate, force, retry_errors)
         if ray is None:
@@ -316,7 +316,7 @@ def _share(workers: int | None, threads: int | None) -> tuple[int, int]:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _ended_by_signals(shown: Shown) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the run in order: workers ended, lock given back."""
 
     def stop(*_: Any) -> NoReturn:
@@ -326,9 +326,7 @@ def _ended_by_signals() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise BatchError(
-            "stopped; what was committed stays: run the same command again to go on"
-        ) from error
+        raise BatchError(shown.stopped) from error
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -24,6 +24,7 @@ class Shown(Watcher):
         self.quiet, self.verbose = quiet, verbose
         self.pace = Pace(0)
         self._found = 0
+        self._begun = self._kept = False
         self._status = status
 
     @classmethod
@@ -55,6 +56,7 @@ class Shown(Watcher):
     def begin(self, plan: Plan, ready: Ready, remaining: int) -> None:
         """The plan is made and the workers are ready; ``remaining`` inputs are left."""
         self.pace = Pace(remaining)
+        self._begun, self._kept = True, remaining < plan.count
         if self.verbose:
             complain(
                 f"{plan.count:,} inputs in {plan.shards:,} shards, manifest {plan.digest}", "plan"
@@ -82,8 +84,21 @@ class Shown(Watcher):
 
     def committed(self, shard: int) -> None:
         """A shard lies under its name."""
+        self._kept = True
         if self.verbose:
             complain(f"shard {shard:,}; {self.pace.line()}", "committed")
+
+    @property
+    def stopped(self) -> str:
+        """What a run that is stopped now leaves to the next."""
+        if not self._begun:
+            return "stopped before the first image: run the same command again"
+        if not self._kept:
+            return (
+                "stopped before the first shard was complete, so nothing was committed: the same "
+                "command begins again"
+            )
+        return "stopped; what was committed stays: run the same command again to go on"
 
     def _tell(self) -> None:
         if self._status.is_due():
