@@ -21,7 +21,8 @@ from command import Result, Run
 from fake_network import DETECTIONS
 from small_dataset import document, written
 from small_network import CONTRACT, small_onnx
-from ssd_resnet34.mlperf import loadgen, plot
+from ssd_resnet34.errors import LoadGenError
+from ssd_resnet34.mlperf import loadgen, plot, running
 from ssd_resnet34.runtime import cpu
 
 pytest.importorskip("mlperf_loadgen", reason="the mlperf extra is not installed")
@@ -239,6 +240,21 @@ def test_accuracy_is_that_of_eval(run: Run, tmp_path: Path, varied: Path, scenar
     assert log.code == (0 if expected >= 0.198 else 1)
     assert (out / "accuracy.txt").read_text() == "".join(log.out.splitlines(keepends=True)[-2:])
     assert f"mAP={found['accuracy']['mAP_percent']:.3f}%" in log.out
+
+
+def test_an_accuracy_run_of_embedded_weights_says_before_it_what_they_know(
+    run: Run, annotations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: Any, **__: Any) -> None:
+        raise LoadGenError("not run here; nothing to mend")
+
+    monkeypatch.setattr(running, "run", ends)
+    words = ("mlperf", "run", annotations, annotations.parent / "images", "-o", tmp_path / "out")
+    note = "note: the embedded weights know twelve categories of rendered scenes"
+    assert note in run(*words, "--mode", "accuracy").err
+    assert note not in run(*words, "--mode", "accuracy", "--weights", "mlcommons").err
+    assert note not in run(*words, "--mode", "accuracy", "-q").err
+    assert note not in run(*words).err
 
 
 def accuracy_log(folder: Path, count: int, kind: int, score: float = 0.9) -> Path:

@@ -37,7 +37,7 @@ from .options import (
     Weights,
 )
 from .terminal import Ticker, complain, progress
-from .weights_notes import note_size
+from .weights_notes import note_embedded, note_size
 
 RUN_EXAMPLES: Final = """Examples:
 
@@ -99,6 +99,7 @@ _SCENARIOS: Final[dict[ScenarioName, Scenario]] = {
 
 @app.command("run", epilog=RUN_EXAMPLES)
 def run(
+    context: typer.Context,
     annotations: Annotations,
     images: Annotated[
         Path, typer.Argument(metavar="IMAGES", help="Their folder.", show_default=False)
@@ -172,6 +173,8 @@ def run(
         nms=nms.value,
         timeout=timeout,
     )
+    if mode is ModeName.accuracy:
+        note_embedded(context, quiet=quiet)
     if conf is not None and conf.others and not quiet:
         complain(f"{conf.path}: its lines for {', '.join(conf.others)} are of no use here", "note")
     with _Shown(job, dataset, quiet) as shown, _stops() as stops:
