@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -567,9 +568,9 @@ def test_the_tables_fit_80_columns(
     assert result.code == 0
     assert all(len(line) <= 80 for line in result.out.splitlines()[:-1])
     assert "int8, 1 float" in result.out
-    assert "time / float" in result.out
+    assert re.search(r"time / (fp32|bf16)", result.out)
     assert "of all noise" in result.out
-    assert "judged on 1 image, calibrated on 5; float is fp32" in result.out
+    assert "judged on 1 image, calibrated on 5" in result.out
 
 
 @pytest.mark.usefixtures("fast")
@@ -634,7 +635,33 @@ def test_the_share_of_agreement_stands_beside_the_counts_it_is_made_of(
     assert "detections of fp32 63 61" in lines
     assert "detections beside them – 4" in lines
     assert "agreement – 93.8 %" in lines
-    assert lines[-1] == "judged on 2 images, calibrated on 8; float is fp32, its time that of bf16"
+    assert lines[-1] == (
+        "judged on 2 images, calibrated on 8; float was timed in bf16, the faster here"
+    )
+
+
+@pytest.mark.parametrize(("rival", "shown"), [("fp32", "2.000"), ("bf16", "2.000 (bf16)")])
+def test_the_column_of_fp32_names_the_precision_of_the_time(
+    rival: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = {"images": 0, "seconds": (1.0, 2.0), "speed": 0.5}
+    compile_report.show(
+        {
+            "weights": "small",
+            "bytes": {"fp32": 4, "int8": 1},
+            "checked": False,
+            "runs": [run],
+            "calibration": {},
+            "timed_float": rival,
+            "kept_float": [],
+            "sensitivity": [],
+            "written": None,
+        }
+    )
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "small fp32 int8" in lines
+    assert f"seconds an image {shown} 1.000" in lines
+    assert f"time / {rival} 1 0.500" in lines
 
 
 def test_a_layer_whose_noise_is_infinite_has_no_share_of_it(

@@ -30,11 +30,22 @@ def said(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_long_work_has_a_line_every_half_a_minute_but_none_at_its_end(said: Said) -> None:
-    assert said(1200, 0.5, 1200) == [f"progress: eval, {n:,} of 1,200" for n in range(60, 1200, 60)]
+    lines = said(1200, 0.5, 1200)
+    counts = [f"progress: eval, {n:,} of 1,200" for n in range(60, 1200, 60)]
+    assert [line.partition(", about")[0] for line in lines] == counts
+
+
+def test_a_line_says_about_how_many_minutes_are_left(said: Said) -> None:
+    lines = said(1200, 0.5, 1200)
+    assert lines[0].endswith(", about 10 min left")
+    assert lines[-1].endswith(" of 1,200")
 
 
 def test_slow_steps_have_a_line_each(said: Said) -> None:
-    assert said(3, 40, 3) == ["progress: eval, 1 of 3", "progress: eval, 2 of 3"]
+    assert said(3, 40, 3) == [
+        "progress: eval, 1 of 3, about 80 s left",
+        "progress: eval, 2 of 3",
+    ]
 
 
 def test_work_of_unknown_length_counts(said: Said) -> None:

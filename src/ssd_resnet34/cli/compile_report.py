@@ -59,16 +59,18 @@ def show(report: dict[str, Any]) -> None:
     kept = f"int8, {len(report['kept_float'])} float" if report["kept_float"] else "int8"
     names = ["int8", kept][-len(runs) :]
     fp32, int8 = (f"{size[kind] / 1e6:.1f}" for kind in ("fp32", "int8"))
-    seconds = [runs[-1]["seconds"][1], *(run["seconds"][0] for run in runs)]
+    rival = report["timed_float"]
+    timed = "" if rival == "fp32" else f" ({rival})"
+    seconds = [f"{runs[-1]['seconds'][1]:.3f}{timed}", *(f"{r['seconds'][0]:.3f}" for r in runs)]
     rows = [
         ["megabytes", fp32, *["–"] * (len(runs) - 1), int8],
-        ["seconds an image", *(f"{one:.3f}" for one in seconds)],
-        ["time / float", "1", *(f"{run['speed']:.3f}" for run in runs)],
+        ["seconds an image", *seconds],
+        [f"time / {rival}", "1", *(f"{run['speed']:.3f}" for run in runs)],
     ]
     if report["checked"]:
         rows += _accuracy(runs)
     columns = range(1, 2 + len(runs))
-    show_table((report["weights"], "float", *names), rows, right=columns, folding=0)
+    show_table((report["weights"], "fp32", *names), rows, right=columns, folding=0)
     print(printable(_basis(report)))
     if report["sensitivity"]:
         _show_costs(report["sensitivity"])
@@ -83,8 +85,8 @@ def _basis(report: dict[str, Any]) -> str:
     seen = facts.get("calibration_images")
     known = "ranges were given" if seen is None else f"calibrated on {seen}"
     rival = report["timed_float"]
-    float_ = "float is fp32" if rival == "fp32" else f"float is fp32, its time that of {rival}"
-    return f"{judged}, {known}; {float_}"
+    timed = "" if rival == "fp32" else f"; float was timed in {rival}, the faster here"
+    return f"{judged}, {known}{timed}"
 
 
 def _accuracy(runs: Sequence[dict[str, Any]]) -> list[list[str]]:

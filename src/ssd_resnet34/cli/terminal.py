@@ -22,12 +22,15 @@ from rich.table import Table
 
 from ..vision.detections import Detections
 from ..vision.images import printable as printable  # the commands take it from here
-from ..wording import counted
+from ..wording import counted, span
 
 EVERY: Final = 30.0
 """Seconds between two lines of progress where there is no terminal."""
 
 _REFRESH: Final = 0.2
+
+_WORTH_PLANNING: Final = 60.0
+"""Seconds left from which on a line of progress says how many."""
 
 
 def complain(message: str | Sequence[str], kind: str = "error") -> None:
@@ -144,14 +147,22 @@ class _Lines(Ticker):
         super().__init__(None)
         self._title, self._total = title, total
         self._done = 0.0
+        self._began = time.monotonic()
         self._status = Status(None, title, quiet=False, every=EVERY)
 
     def advance(self, amount: float = 1) -> None:
-        """Say how far it is, if it is time to."""
+        """Say how far it is, and how many minutes are left, if it is time to."""
         self._done += amount
         if self._done != self._total:
-            of = "done" if self._total is None else f"of {self._total:,}"
+            of = "done" if self._total is None else f"of {self._total:,}{self._left()}"
             self._status.show(f"{self._title}, {self._done:,.0f} {of}", self._done, self._total)
+
+    def _left(self) -> str:
+        if self._total is None or not 0 < self._done < self._total:
+            return ""
+        each = (time.monotonic() - self._began) / self._done
+        left = each * (self._total - self._done)
+        return f", about {span(left)} left" if left >= _WORTH_PLANNING else ""
 
 
 @contextmanager
