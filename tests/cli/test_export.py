@@ -108,7 +108,9 @@ def test_detections_are_checked_on_a_picture_with_objects_where_none_is_given(
 
     monkeypatch.setattr("ssd_resnet34.cli.export.check_export", check)
     words = ["--end-to-end", "--batch", "2"]
-    assert run("export", "-w", small, "-o", tmp_path / "o.onnx", *words).code == 0
+    result = run("export", "-w", small, "-o", tmp_path / "o.onnx", *words)
+    assert result.code == 0
+    assert "checked with a test on 2 images (the sample picture): 0 of 0" in result.out
     assert np.array_equal(seen[0].pixels, sample_scene().image)
     assert len(seen) == 2
 

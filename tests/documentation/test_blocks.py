@@ -20,7 +20,9 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from manual.blocks import PYTHON, SHELL, Block, blocks
@@ -29,6 +31,7 @@ from manual.pages import DOCS
 from conftest import REPOSITORY
 from documentation.reader import furnish, write_network
 from documentation.stand_in import small_weights
+from ssd_resnet34 import SSDResNet34, session
 from ssd_resnet34.cli.main import main
 
 PAGES = [
@@ -239,6 +242,28 @@ def test_every_block_of_a_page_runs(page: Path, folder: Path) -> None:
         for block in read(page):
             reader.read(block)
     assert not reader.wrong, "\n\n".join(reader.wrong)
+
+
+def test_the_recipe_without_the_package_finds_what_the_package_finds(folder: Path) -> None:
+    (recipe,) = (one for one in read(DOCS / "export.md") if "import cv2" in one.text)
+    assert "import ssd" not in recipe.text
+    assert "from ssd" not in recipe.text
+    reader = Reader(folder)
+    reader.command(shlex.split("export -o detector.onnx --end-to-end -t 0.5 --precision fp32"), "")
+    assert not reader.wrong
+    done: dict[str, Any] = {}
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(recipe.text, done)
+    model = SSDResNet34()
+    inputs = model.preprocess("street.jpg")
+    assert np.abs(done["image"] - inputs.tensor).max() < 1e-5
+    with session.create(model.source, "onnxruntime") as made:
+        (expected,) = model.postprocess(made.run(inputs), score_threshold=0.5)
+    assert len(expected) > 0
+    lines = [line.rsplit(maxsplit=5) for line in out.getvalue().splitlines()]
+    assert [line[0] for line in lines] == list(expected.labels)
+    shown = np.array([line[2:] for line in lines], float)
+    assert np.abs(shown - expected.boxes).max() < 0.01
 
 
 def test_every_block_has_a_language() -> None:

@@ -88,7 +88,9 @@ def export(
     top_k: Annotated[int | None, typer.Option(help="Detections an image, likewise. [200]")] = None,
     image: Annotated[
         str | None,
-        typer.Option("--image", metavar="IMAGE", help="For the check; default: made up."),
+        typer.Option(
+            "--image", metavar="IMAGE", help="For the check; default: made up, or the sample."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -195,7 +197,8 @@ def _print(facts: Mapping[str, Any], check: ExportCheck) -> None:
             shape = ", ".join(map(str, tensor["shape"]))
             print(printable(f"  {title}  {tensor['name']:<15} {tensor['dtype']:<8} [{shape}]"))
     images = counted(check.images, "image")
-    seen = printable(facts["check"]["image"] or "made up")
+    ours = "made up" if check.detections is None else "the sample picture"
+    seen = printable(facts["check"]["image"] or ours)
     print(f"checked with {check.engine} on {images} ({seen}): {_measured(check)}")
 
 
