@@ -127,6 +127,8 @@ def test_every_ending_has_its_code_and_errors_of_ours_one_line(
     assert result.code == code
     if isinstance(error, ssd_resnet34.SSDResNet34Error):
         assert result.err == f"error: {error}\n"
+    if isinstance(error, KeyboardInterrupt):
+        assert result.err == "interrupted\n"
 
 
 @pytest.mark.parametrize("command", ["weights list", "weights list --json"])

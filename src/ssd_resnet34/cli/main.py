@@ -20,6 +20,8 @@ NAME: Final = "ssd-resnet34"
 
 FAILED: Final = 1
 BAD_USAGE: Final = 2
+INTERRUPTED: Final = 130
+"""Of Ctrl-C, as shells have it; commands that keep what there is end with 1 and their own words."""
 
 COMMANDS: Final = (
     "detect",
@@ -39,11 +41,15 @@ COMMANDS: Final = (
 
 
 class _Group(typer.core.TyperGroup):
-    """The library says what is wrong with a value in the words of its own validator."""
+    """The library says what is wrong with a value in the words of its own validator, and nothing
+    of an interruption."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr, flush=True)
+            raise typer.Exit(INTERRUPTED) from None
         except typer.BadParameter as error:  # of any command below
             error.message = plain(error.message)
             raise
@@ -68,7 +74,8 @@ def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
         help="SSD-ResNet34 1200×1200 object detection: detect, measure, deploy.",
-        epilog="Exit codes: 0 done, 1 failed, 2 bad usage, 3 done with some inputs refused.",
+        epilog="Exit codes: 0 done, 1 failed, 2 bad usage, 3 done with some inputs refused, "
+        "130 interrupted (Ctrl-C).",
     )
     app.callback()(_options)
     for name in names:

@@ -52,7 +52,8 @@ app = typer.Typer(
 
 {_settings.RELEASE}=0.8 or 0.9 follows that release, and not 0.10.
 
-Exit codes: 0 done, 1 failed, 2 bad usage, 3 done with some inputs refused.""",
+Exit codes: 0 done, 1 failed, 2 bad usage, 3 done with some inputs refused,
+130 interrupted (Ctrl-C).""",
 )
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="ssd-resnet34, in any spelling.")]
