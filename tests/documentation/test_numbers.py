@@ -31,6 +31,8 @@ def more(ratio: float) -> str:
         ("README.md", lambda ms: f"an image takes {ms / 1e3:.2f} s in int8", "int8", ROAD),
         ("README.md", lambda x: f"add {more(x)} % to the network", "int8", AROUND),
         ("README.md", lambda x: f"the server {more(x)} % to all four", "serve", SERVER),
+        ("docs/model-card.md", lambda x: f"and AP {x:.3f}", "accuracy-int8", r"\nAP +([\d.]+)"),
+        ("docs/model-card.md", lambda x: f"**{x:.3f}** |", "accuracy-fp32", r"\nAP +([\d.]+)"),
         ("docs/serve.md", lambda x: f"postprocessing: {more(x)} %, one request", "serve", SERVER),
         ("docs/speed.md", lambda x: f"| 0.24–0.26 | {x:.3f} |", "engines", INT8),
         ("docs/speed.md", lambda x: f"one by one | ≤ 1.05 | – | {x:.3f} |", "int8", AROUND),
@@ -47,6 +49,14 @@ def test_a_number_in_prose_is_the_one_of_the_proof(
     text = " ".join((REPOSITORY / page).read_text("utf-8").split())
     expected = words(float(found[1].replace(",", "")))
     assert expected.strip() in text, f"{page} is older than the proof, where it is: {expected}"
+
+
+def test_the_categories_of_the_model_card_are_those_of_the_proof() -> None:
+    text = " ".join((REPOSITORY / "docs" / "model-card.md").read_text("utf-8").split())
+    listed = SECTIONS["accuracy-int8"].partition("AP50 by category\n")[2]
+    found = re.findall(r"^  (.+?) +(0\.\d+)$", listed, re.MULTILINE)
+    assert len(found) == 12
+    assert ", ".join(f"{name} {ap}" for name, ap in found) in text
 
 
 def test_the_table_of_capacity_is_the_one_of_the_proof() -> None:
