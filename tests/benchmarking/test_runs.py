@@ -19,6 +19,7 @@ from ssd_resnet34.benchmarking.runs import (
     Contender,
     Entry,
     first_that_opens,
+    is_expected,
     measure,
     opened,
     parse,
@@ -136,6 +137,63 @@ def test_times_and_ratios_are_of_one_image() -> None:
     assert found.images_per_second == 2
     assert found.ratio is not None
     assert found.ratio.median == 0.5
+
+
+def test_a_run_says_what_it_got_of_the_cpu_time_of_its_threads() -> None:
+    clock, busy = FakeClock(), FakeClock()
+
+    def work(seconds: float, used: float, warm_up: float) -> Callable[[], None]:
+        wall, calls = clock.taking(seconds), list[float]()
+
+        def run() -> None:
+            calls.append(warm_up if len(calls) < 2 else used)
+            busy.now += calls[-1]
+            wall()
+
+        return run
+
+    baseline = Contender("base", work(2, 4, warm_up=4), threads=2)
+    entries = [
+        entry("half", work(4, 4, warm_up=8), [], threads=2),
+        entry("one", work(4, 4, warm_up=0), [], threads=1),
+        entry("unknown", work(4, 4, warm_up=0), []),
+    ]
+    found = measure(baseline, entries, 3, clock=clock, cpu_clock=busy)
+    assert [run.cpu for run in found] == [1, 0.5, 1, None]
+
+
+def test_one_that_is_interrupted_is_a_row_and_the_last() -> None:
+    clock = FakeClock()
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    entries = [entry("b", interrupted, []), entry("c", clock.taking(1), [])]
+    found = measure(Contender("a", clock.taking(1)), entries, 2, clock=clock)
+    rows = [next(found), next(found)]
+    with pytest.raises(KeyboardInterrupt):
+        next(found)
+    assert [(run.name, run.fault) for run in rows] == [
+        ("a", ""),
+        ("b", "interrupted before all of its pairs were done"),
+    ]
+
+
+def test_what_an_engine_says_it_cannot_run_is_not_expected_to(entry_points: EntryPoints) -> None:
+    entry_points(FakeEngine())
+    said = {
+        text: is_expected(parse(text)[0], "cpu")
+        for text in ("auto", "fake", "fake:fp32", "fake:bf16", "openvino:fp16", "openvino:int8")
+    }
+    assert said == {
+        "auto": True,
+        "fake": True,
+        "fake:fp32": True,
+        "fake:bf16": False,
+        "openvino:fp16": False,
+        "openvino:int8": True,
+    }
+    assert not is_expected(Configuration("openvino"), "cuda")
 
 
 def test_one_that_cannot_be_had_or_fails_is_a_row_and_the_others_are_done() -> None:

@@ -1,5 +1,7 @@
 """Numbers that speak against themselves are called so; sound ones are not."""
 
+from dataclasses import replace
+
 import pytest
 
 from ssd_resnet34.benchmarking.runs import Run
@@ -26,6 +28,13 @@ def test_a_baseline_that_is_not_as_fast_as_itself_is_a_doubt(median: float) -> N
 def test_quartiles_far_apart_are_a_doubt_that_names_the_rows() -> None:
     found = doubts([run("base", 1.0), run("fast", 0.25, 0.21), run("slow", 2.0, 0.5)], [])
     assert found == ["the quartiles of fast, slow are more than 20 % apart"]
+
+
+def test_runs_without_their_threads_cpu_time_are_a_doubt_although_ratios_are_steady() -> None:
+    rows = [replace(run("base", 1.0), cpu=0.98), replace(run("fast", 0.25), cpu=0.49)]
+    (why,) = doubts(rows, [])
+    assert why == "fast got less than 80 % of the CPU time of their threads, down to 49 %"
+    assert doubts([replace(run("base", 1.0), cpu=0.95), run("gpu", 0.1)], []) == []
 
 
 def test_more_than_the_machine_can_do_is_a_doubt() -> None:

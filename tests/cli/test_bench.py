@@ -113,6 +113,7 @@ def test_one_configuration_is_its_own_baseline_and_has_stages(bench: Bench) -> N
         "seconds",
         "images_per_second",
         "ratio",
+        "cpu",
         "unavailable",
         "fault",
         "share",
@@ -142,6 +143,39 @@ def test_the_report_says_when_and_has_warnings(
     assert "the machine was busy, and the numbers are not to be trusted" in warning
     assert "this; 2 runs" in warning
     assert f"warning: {warning}" in err
+
+
+def test_a_machine_that_was_busy_is_told_before_the_tables_and_in_the_plot(
+    run: Run, weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(plot, "save", lambda *given: drawn.append(given))
+    words = ["bench", "-w", weights, "--threads", "1", "--configs", "slow", "--no-stages", "-q"]
+    result = run(*words, "-n", "1", "--plot", tmp_path / "p.png")
+    (line,) = [line for line in result.err.splitlines() if line.startswith("warning: ")]
+    assert "slow:fp32:1:1 got less than 80 % of the CPU time of their threads" in line
+    shown = " ".join(result.out.split())
+    assert shown.index("WARNING: the machine was busy") < shown.index("slow:fp32:1:1 1")
+    ((_, _, _, notes),) = drawn
+    assert "1 pair: no ratio to quote; 15 or more make one" in notes
+    assert line.replace("warning", "WARNING") in notes
+
+
+def test_the_estimate_leaves_out_rows_that_cannot_run(
+    run: Run, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_job, "span", lambda seconds: f"{seconds:.6f} s")
+    monkeypatch.setattr(
+        bench_progress, "time", SimpleNamespace(monotonic=iter(range(1000)).__next__)
+    )
+    words = ["bench", "-w", weights, "--threads", "1", "-n", "2", "--no-stages"]
+
+    def estimate(configs: str) -> str:
+        lines = run(*words, "--configs", configs).err.splitlines()
+        return next(line for line in lines if line.startswith("about: "))
+
+    assert estimate("fake,gone:all,fake:bf16") == estimate("fake")
+    assert estimate("fake,fake:fp32:1:2") != estimate("fake")
 
 
 def test_doubts_are_about_every_share_that_the_report_shows(

@@ -6,6 +6,7 @@ A peer whose package is missing says how to install it. None is imported before 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
@@ -45,7 +46,11 @@ def networks(
     """
     return [
         Entry(PUBLISHED, lambda: _published(source, image, threads)),
-        Entry(EAGER, lambda: _eager(num_classes, image, threads)),
+        Entry(
+            EAGER,
+            lambda: _eager(num_classes, image, threads),
+            expected=find_spec("torch") is not None,
+        ),
     ]
 
 
@@ -83,7 +88,12 @@ def _published(
         run = _onnxruntime(export(source(), Export("end-to-end", batch=1)), threads)
         reason = "the same weights as the published model runs: batch 1, NMS in the graph"
         yield Contender(
-            PUBLISHED, lambda: run(None, {INPUT_NAME: image}), "onnxruntime", "fp32", reason
+            PUBLISHED,
+            lambda: run(None, {INPUT_NAME: image}),
+            "onnxruntime",
+            "fp32",
+            reason,
+            threads=_busy(threads),
         )
 
 
@@ -104,7 +114,7 @@ def _eager(num_classes: int, image: Array, threads: int | None) -> Iterator[Cont
         torch.set_num_threads(threads or cpu.available_threads())
         try:
             reason = "the plain PyTorch module; random weights take the same time"
-            yield Contender(EAGER, run, "torch", "fp32", reason)
+            yield Contender(EAGER, run, "torch", "fp32", reason, threads=_busy(threads))
         finally:
             torch.set_num_threads(before)
 
@@ -166,6 +176,11 @@ def _onnxruntime(data: bytes, threads: int | None) -> Any:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     return session.run
+
+
+def _busy(threads: int | None) -> int:
+    here = cpu.available_threads()
+    return min(threads or here, here)
 
 
 def _package(name: str, requirement: str, where: str = "") -> Any:

@@ -1,4 +1,4 @@
-"""The one plot: a bar of images a second for each run, with its spread.
+"""The one plot: a bar for each run, as long as it is fast beside the baseline, with its spread.
 
 Drawn with Pillow, which is here anyway: a plotting library would be a dependency for one picture.
 """
@@ -21,10 +21,15 @@ WIDTH: Final = 1200
 """Pixels."""
 
 _ROW: Final = 56
+"""Pixels of a row of one line."""
+
 _MARGIN: Final = 40
 _GAP: Final = 14
 _FONT: Final = 22
-_LINE: Final = 32
+_SMALL: Final = 18
+_LINE: Final = 26
+"""Pixels from line to line of small print."""
+
 _TITLE: Final = 28
 _ELLIPSIS: Final = "…"
 
@@ -38,45 +43,55 @@ _PAPER: Final = (255, 255, 255)
 def draw(runs: Sequence[Run], title: str, notes: Sequence[str] = ()) -> "PILImage":
     """A picture of mode RGB, 1200 pixels wide.
 
-    Each row is a run: its name, a bar as long as its median images a second, the number, and how
-    many times as fast as the baseline that is. A white line in the bar goes back to the images a
-    second of the time's 90th percentile. The first run is the baseline and grey. What was not
-    measured says why.
-    ``notes`` are lines below. The font is Pillow's own: Latin letters, and not even a ×.
+    Each row is a run: its name, and a bar as long as the run is fast beside the baseline, by the
+    pairs they were timed in; times of different moments are not compared. The first run is the
+    baseline and grey, with its images a second. A white line in the bar goes back to the worse
+    quartile. What was not measured says why, in small print; ``notes`` are such print below.
+    The font is Pillow's own: Latin letters, and not even a ×.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    font, large = ImageFont.load_default(_FONT), ImageFont.load_default(_TITLE)
-    top, bottom = _MARGIN + 2 * _TITLE, _MARGIN + _LINE * len(notes) + _GAP
-    height = top + _ROW * len(runs) + bottom
+    font, small, large = map(ImageFont.load_default, (_FONT, _SMALL, _TITLE))
+    inside = WIDTH - 2 * _MARGIN
+    names = min(inside * 0.4, max((font.getlength(run.name) for run in runs), default=0))
+    left = _MARGIN + names + _GAP
+    labels = [_label(run, number == 0) for number, run in enumerate(runs)]
+    reasons = [
+        _wrapped(run.unavailable or run.fault, WIDTH - _MARGIN - left, small) for run in runs
+    ]
+    heights = [_ROW + _LINE * max(0, len(lines) - 1) for lines in reasons]
+    print_below = [line for note in notes for line in _wrapped(note, inside, small)]
+    top, bottom = _MARGIN + 2 * _TITLE, _MARGIN + _LINE * len(print_below) + _GAP
+    height = top + sum(heights) + bottom
     picture = Image.new("RGB", (WIDTH, height), _PAPER)
     pen = ImageDraw.Draw(picture)
-    inside = WIDTH - 2 * _MARGIN
 
-    def write(x: float, y: float, text: str, room: float, ink: tuple[int, int, int]) -> None:
-        pen.text((x, y), _fitted(text, room, font), ink, font, anchor="lm")
+    def write(
+        x: float, y: float, lines: Sequence[str], font: "Font", ink: tuple[int, int, int]
+    ) -> None:
+        for number, line in enumerate(lines):
+            down = _LINE * (number - (len(lines) - 1) / 2)  # the lines lie around y
+            pen.text((x, y + down), line, ink, font, anchor="lm")
 
     pen.text((_MARGIN, _MARGIN), _fitted(title, inside, large), _INK, large, anchor="lt")
-    names = min(inside * 0.4, max((font.getlength(run.name) for run in runs), default=0))
-    texts = [_value(run, number == 0) for number, run in enumerate(runs)]
-    values = max(map(font.getlength, texts), default=0)
-    left = _MARGIN + names + _GAP
-    room = WIDTH - _MARGIN - values - _GAP - left
-    fastest = max((run.images_per_second or 0 for run in runs), default=0) or 1
+    room = WIDTH - _MARGIN - max(map(font.getlength, labels), default=0) - _GAP - left
+    fastest = max((1 / run.ratio.median for run in runs[1:] if run.ratio), default=1.0)
+    unit = room / max(1, fastest)  # pixels of the baseline, which is no times itself
+    y = float(top)
     for number, run in enumerate(runs):
-        y = top + _ROW * (number + 0.5)
-        write(_MARGIN, y, run.name, names, _INK)
-        if run.seconds is None or run.images_per_second is None:
-            write(left, y, run.unavailable or run.fault, WIDTH - _MARGIN - left, _FAINT)
+        middle = y + heights[number] / 2
+        y += heights[number]
+        write(_MARGIN, middle, [_fitted(run.name, names, font)], font, _INK)
+        if run.ratio is None:
+            write(left, middle, reasons[number], small, _FAINT)
             continue
-        length = room * run.images_per_second / fastest
-        box = (left, y - 0.3 * _ROW, left + max(1, length), y + 0.3 * _ROW)
+        end = left + max(1, unit if number == 0 else unit / run.ratio.median)
+        box = (left, middle - 0.3 * _ROW, end, middle + 0.3 * _ROW)
         pen.rectangle(box, _BASELINE if number == 0 else _BAR)
-        slow = left + room / run.seconds.p90 / fastest  # nine of ten images are faster than this
-        pen.line((slow, y, left + length, y), _PAPER, 3)
-        write(left + length + _GAP, y, texts[number], WIDTH, _INK)
-    for number, note in enumerate(notes):
-        write(_MARGIN, height - bottom + _GAP + _LINE * (number + 0.5), note, inside, _FAINT)
+        pen.line((min(end, left + unit / run.ratio.high), middle, end, middle), _PAPER, 3)
+        write(end + _GAP, middle, [labels[number]], font, _INK)
+    below = height - bottom + _GAP + _LINE * len(print_below) / 2
+    write(_MARGIN, below, print_below, small, _FAINT)
     return picture
 
 
@@ -101,10 +116,21 @@ def _fitted(text: str, room: float, font: "Font") -> str:
     return text.rstrip() + _ELLIPSIS
 
 
-def _value(run: Run, baseline: bool) -> str:
-    if run.images_per_second is None:
+def _wrapped(text: str, room: float, font: "Font") -> list[str]:
+    """The text as lines no wider than ``room``, broken between words."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else ""
+        if lines and font.getlength(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(_fitted(word, room, font))
+    return lines
+
+
+def _label(run: Run, baseline: bool) -> str:
+    if run.ratio is None or run.images_per_second is None:
         return ""
-    found = f"{figures(run.images_per_second)} images/s"
-    if run.ratio is None or baseline:
-        return found
-    return f"{found}, {1 / run.ratio.median:.3g} times as fast"
+    if baseline:
+        return f"{figures(run.images_per_second)} images/s"
+    return f"{1 / run.ratio.median:.3g} times as fast"

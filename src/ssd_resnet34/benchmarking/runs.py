@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, Final
 
 from ..detector import Detector, load
@@ -18,8 +18,9 @@ from ..errors import (
     UnsupportedPrecision,
     UsageError,
 )
-from ..pairs import Clock, Percentiles, Ratio, interleave, percentiles, ratio
-from ..runtime.engines import names
+from ..pairs import Clock, Percentiles, Ratio, interleave, percentiles, ratio, seconds
+from ..runtime import cpu
+from ..runtime.engines import find, names
 from ..runtime.precision import PRECISIONS, check_name
 from ..runtime.session import MAX_BATCH, MAX_STREAMS, has_whole_road
 from ..vision.images import Image
@@ -101,6 +102,8 @@ class Contender:
     streams: int = 1
     batch: int = 1
     repeats: int = 1
+    threads: int = 0
+    """Threads of the CPU that all of a run keeps busy; 0 where that is not known."""
 
     @property
     def images(self) -> int:
@@ -114,15 +117,18 @@ class Entry:
 
     name: str
     open: Callable[[], AbstractContextManager[Contender]]
+    expected: bool = True
+    """Whether it will run, as far as can be told before it is opened: for estimates of time."""
 
 
 @dataclass(frozen=True)
 class Run:
     """What was measured of a contender.
 
-    ``seconds`` and ``ratio`` (to the baseline, below 1 is faster) are of one image. A contender
-    that cannot be had here says so in ``unavailable``, one that failed in ``fault``; both then
-    have no numbers.
+    ``seconds`` and ``ratio`` (to the baseline, below 1 is faster) are of one image. ``cpu`` is what
+    the runs got of the time of their threads: CPU seconds of this process / (seconds × threads);
+    None where the threads are not known. A contender that cannot be had here says so in
+    ``unavailable``, one that failed in ``fault``; both then have no numbers.
     """
 
     name: str
@@ -134,6 +140,7 @@ class Run:
     seconds: Percentiles | None = None
     images_per_second: float | None = None
     ratio: Ratio | None = None
+    cpu: float | None = None
     unavailable: str = ""
     fault: str = ""
 
@@ -184,8 +191,31 @@ def opened(
         named = Configuration(session.engine, session.precision, streams, batch)
         yield (
             detector,
-            Contender(str(named), run, session.engine, session.precision, reason, streams, batch),
+            Contender(
+                str(named),
+                run,
+                session.engine,
+                session.precision,
+                reason,
+                streams,
+                batch,
+                threads=min(session.threads, cpu.available_threads()) if device == "cpu" else 0,
+            ),
         )
+
+
+def is_expected(configuration: Configuration, device: str) -> bool:
+    """Whether the engine says that it runs that precision on ``device``; it may still refuse the
+    artifact."""
+    engine, precision = configuration.engine, configuration.precision
+    if engine == "auto":
+        return True
+    try:
+        with told(engine, "leave it out"):
+            table = find(engine).precisions(device)
+    except SSDResNet34Error:
+        return False
+    return precision == "auto" or table.get(precision) == ""
 
 
 def measure(
@@ -194,13 +224,15 @@ def measure(
     pairs: int,
     *,
     clock: Clock = perf_counter,
+    cpu_clock: Clock = process_time,
     rest: Callable[[], object] = lambda: None,
     on_begin: Callable[[str], None] = lambda _: None,
     on_pair: Callable[[], None] = lambda: None,
 ) -> Iterator[Run]:
     """The baseline against itself (what noise does to a ratio), then each entry against it.
 
-    A contender that cannot be had, or fails, is a row that says so. ``on_begin`` gets the name of
+    A contender that cannot be had, or fails, is a row that says so; so is one that Ctrl-C cuts
+    short, which then ends the rest. ``on_begin`` gets the name of
     each when its turn comes, ``rest`` is called before each run, untimed.
 
     Raises:
@@ -208,18 +240,21 @@ def measure(
     """
     on_begin(baseline.name)
     with told(baseline.name, "choose another baseline"):
-        run = _against(baseline, baseline, pairs, clock, rest, on_pair)
+        run = _against(baseline, baseline, pairs, clock, cpu_clock, rest, on_pair)
     yield run
     for entry in entries:
         on_begin(entry.name)
         try:
             with told(entry.name, "leave it out"), entry.open() as contender:
-                run = _against(contender, baseline, pairs, clock, rest, on_pair)
+                run = _against(contender, baseline, pairs, clock, cpu_clock, rest, on_pair)
             yield run
         except (EngineUnavailable, UnsupportedPrecision, MissingExtra) as error:
             yield Run(entry.name, unavailable=str(error))
         except SSDResNet34Error as error:
             yield Run(entry.name, fault=str(error))
+        except KeyboardInterrupt:
+            yield Run(entry.name, fault="interrupted before all of its pairs were done")
+            raise
 
 
 def _bare(detector: Detector, images: list[Image]) -> Callable[[], object]:
@@ -256,10 +291,17 @@ def _against(
     baseline: Contender,
     pairs: int,
     clock: Clock,
+    cpu_clock: Clock,
     rest: Callable[[], object],
     on_pair: Callable[[], None],
 ) -> Run:
-    times = interleave(contender.run, baseline.run, pairs, clock=clock, rest=rest, on_pair=on_pair)
+    used: list[float] = []
+
+    def run() -> None:
+        used.append(seconds(contender.run, cpu_clock))
+
+    times = interleave(run, baseline.run, pairs, clock=clock, rest=rest, on_pair=on_pair)
+    allowed = contender.threads * sum(own for own, _ in times)
     found = percentiles(own / contender.images for own, _ in times)
     return Run(
         contender.name,
@@ -271,6 +313,7 @@ def _against(
         found,
         1 / found.p50,
         ratio(times, baseline.images / contender.images),
+        sum(used[-pairs:]) / allowed if allowed else None,  # without the warm-ups
     )
 
 

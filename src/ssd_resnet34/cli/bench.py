@@ -13,9 +13,8 @@ from ..benchmarking.runs import Configuration
 from ..errors import ImageError, UnreadableFile, UsageError
 from ..files import check_target
 from ..pairs import ENOUGH
-from ..wording import counted
 from .bench_job import Job
-from .bench_report import caption, faults, show
+from .bench_report import caption, faults, few_pairs, show
 from .inputs import SOME_REFUSED, STDIN, expand, read, tell
 from .options import AsJson, Device, Quiet, Threads, Weights
 from .terminal import complain
@@ -102,7 +101,7 @@ def bench(
     if plot_to is not None:
         _check_plot(plot_to)
     if pairs < ENOUGH:
-        complain(f"{counted(pairs, 'pair')}: no ratio to quote; {ENOUGH} or more make one", "note")
+        complain(few_pairs(pairs), "note")
     pictures, refused = _pictures(images, pairs)
     job = Job(weights, device, threads, pairs, pictures, quiet)
     try:
@@ -129,10 +128,10 @@ def bench(
     if plot_to is not None:
         with job.part("plot"):
             plot.save(plot_to, job.runs, *caption(report))
+    for warning in report["warnings"]:
+        complain(warning, "warning")
     if as_json:
         print(json.dumps(report))
-        for warning in report["warnings"]:
-            complain(warning, "warning")
     else:
         show(report)
     failed = faults(report)

@@ -93,14 +93,18 @@ class Job:
             SSDResNet34Error: the baseline itself fails; then there is nothing to compare.
         """
         self.baseline, self.configurations = baseline.name, 1 + len(others)
-        entries = [Entry(str(one), partial(self._contender, one)) for one in others]
+        entries = [
+            Entry(str(one), partial(self._contender, one), runs.is_expected(one, self.device))
+            for one in others
+        ]
         if with_peers:
             with self.part("peers"):
                 entries += self._peers()
 
         def estimate(seconds: float) -> None:
             pair = seconds / (1 + WARM_UPS)
-            network = (1 + len(entries)) * (self.count + WARM_UPS) * pair
+            rows = 1 + sum(entry.expected for entry in entries)
+            network = rows * (self.count + WARM_UPS) * pair
             alone = stages.network_runs(self.count, baseline.images) * pair / 2 / baseline.images
             if not self.quiet:
                 complain(

@@ -1,5 +1,6 @@
 """What ``ssd-resnet34 bench`` says: one document for machines, tables of it for people."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -86,16 +87,24 @@ def faults(report: dict[str, Any]) -> list[str]:
 
 
 def caption(report: dict[str, Any]) -> tuple[str, list[str]]:
-    """Title and notes of the plot."""
+    """Title and notes of the plot; what speaks against its numbers is among them."""
     machine = report["machine"]
-    title = f"SSD-ResNet34 1200x1200, {report['weights']}: images a second of the network"
+    title = f"SSD-ResNet34 1200x1200, {report['weights']}: speed of the network"
     threads, pairs = counted(report["threads"], "thread"), counted(report["pairs"], "pair")
     where = machine["cpu"]["model"] if report["device"] == "cpu" else report["device"]
+    few = [few_pairs(report["pairs"])] if report["pairs"] < ENOUGH else []
     return title, [
         f"{where}, {threads}; ssd-resnet34 {machine['version']}; {pairs} each",
-        f"grey: the baseline, {report['baseline']}, with which each was timed in turn",
-        "white line: back to the speed that nine runs of ten reach",
+        f"Bars and numbers are ratios to the grey baseline, {report['baseline']}, with which each "
+        "was timed in turn; the white line goes back to the worse quartile.",
+        *few,
+        *(f"WARNING: {warning}" for warning in report["warnings"]),
     ]
+
+
+def few_pairs(pairs: int) -> str:
+    """Why nobody should quote the ratios of so few."""
+    return f"{counted(pairs, 'pair')}: no ratio to quote; {ENOUGH} or more make one"
 
 
 def show(report: dict[str, Any]) -> None:
@@ -110,6 +119,9 @@ def show(report: dict[str, Any]) -> None:
         f"{report['weights']} on {report['device']}; {counted(report['threads'], 'thread')}, "
         f"{pairs}, {images}; times in ms an image"
     )
+    if not sys.stdout.isatty():  # a table that is kept shall keep what stderr says, too
+        for warning in report["warnings"]:
+            say(f"WARNING: {warning}")
     _show_runs(
         "network",
         [*report["runs"], *report["peers"]],
@@ -128,8 +140,6 @@ def show(report: dict[str, Any]) -> None:
         _show_rates(report)
     if report["starts"]:
         _show_starts(report)
-    for warning in report["warnings"]:
-        say(f"WARNING: {warning}")
 
 
 def _show_runs(title: str, rows: Sequence[dict[str, Any]], under: str = "") -> None:
