@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -94,6 +95,8 @@ def test_a_quick_run_is_valid_to_loadgen_and_no_submission(
     for reason in ("at least 0 s instead of 600 s", relaxed, "66 images instead of", "fake.onnx"):
         assert reason in result.out[result.out.index("NOT A SUBMISSION") :]
     assert all(len(line) <= 80 for line in result.out.splitlines())
+    assert re.search(r"^\d+ cores?, ", result.out, re.MULTILINE)  # whole, not wrapped
+    assert ("One query has all samples" in result.out) == (scenario == "offline")
     wanted = [*loadgen.LOGS, "mlperf.conf", "quick.conf", "run.json", "user.conf"]
     wanted += ["comparison.png"] if scenario != "multistream" else []
     assert files(out) == sorted(wanted)

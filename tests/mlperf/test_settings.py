@@ -68,10 +68,12 @@ def test_without_a_user_conf_expectations_are_measured(tmp_path: Path) -> None:
     slowest: dict[Scenario, float] = {"SingleStream": 500, "MultiStream": 8000 / 2.5}
     for scenario, most in slowest.items():
         (one,) = (one for one in held(tmp_path, scenario) if one.key == "target_latency")
-        assert one.origin == "measured"
+        assert one.origin == "half the measured"
         assert 0 < one.value < most
     assert value_of(held(tmp_path, "Server"), "target_qps") < 2.5
     assert value_of(held(tmp_path, "Offline"), "target_qps") > 2.5
+    (rate,) = (one for one in held(tmp_path, "Offline") if one.key == "target_qps")
+    assert rate.origin == "1.1 of the measured"
 
 
 @pytest.mark.parametrize(

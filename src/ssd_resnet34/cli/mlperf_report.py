@@ -216,14 +216,15 @@ def show(report: Report, folder: Path) -> None:
     say(
         f"{facts.weights}, {facts.precision} in {facts.engine} on {facts.device}, "
         f"{counted(facts.threads, 'thread')}, {counted(facts.streams, 'stream')}, "
-        f"batch {facts.batch}; {report.unit}"
+        f"batch {facts.batch}"
     )
     names = dict.fromkeys((facts.hardware, machine["cpu"]["model"]))  # a GPU, and its host
-    say(f"{', '.join(names)}, {machine['system']}, ssd-resnet34 {machine['version']}")
+    place = ", ".join((str(report.unit), *names, machine["system"]))
+    say(f"{place}, ssd-resnet34 {machine['version']}")
     for line in setting_lines(report.finished.ready.settings, job):
         say(line, "  ")
     if report.result is not None:
-        _show_result(report.result)
+        _show_result(report.result, job.scenario)
     if report.verdict is not None:
         show_verdict(report.verdict)
     if report.objections:
@@ -252,7 +253,7 @@ def _left(report: Report) -> str:
     return f"{', '.join(names)}, LoadGen's logs and the settings that it read"
 
 
-def _show_result(result: Result) -> None:
+def _show_result(result: Result, scenario: str) -> None:
     metric = result.metric
     value = "–" if metric.value is None else f"{figures(metric.value)} {metric.unit}"
     verdict = "VALID" if result.valid else "INVALID"
@@ -269,6 +270,8 @@ def _show_result(result: Result) -> None:
         right=range(1, 1 + len(result.latencies)),
         folding=0,
     )
+    if scenario == "Offline":
+        say("One query has all samples: a latency is a sample's wait and its own time.")
 
 
 def _show_rows(report: Report) -> None:

@@ -112,7 +112,8 @@ def layers(
         found.append(Layer(QUICK_FILE, "--quick", _relaxed(measured)))
     if user is None:
         samples = 2 if quick else 8
-        found.append(Layer(USER_FILE, "measured", _expected(measured, samples)))
+        part = "1.1 of" if scenario == "Offline" else "half"
+        found.append(Layer(USER_FILE, f"{part} the measured", _expected(measured, samples)))
     else:
         found.append(Layer(USER_FILE, user.path, user.text))
     return tuple(found)
