@@ -34,6 +34,8 @@ def detect(image: bytes, server: str, token: str = "") -> dict:
                 problem = json.load(error)
                 sys.exit(f"{error.code} {problem['code']}: {problem['error']}")
             time.sleep(float(wait))
+        except OSError as error:  # nobody listens there, or the connection broke
+            sys.exit(f"{server}: {getattr(error, 'reason', error)}; is ssd-resnet34 serve running?")
     raise AssertionError("the last try ends above")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -98,6 +99,17 @@ def test_the_standard_library_tells_a_refusal(server: Server, tmp_path: Path) ->
     done = attempt(sys.executable, CLIENTS / "detect.py", path, server.url)
     assert done.returncode == 1
     assert done.stderr.startswith("415 unsupported_image: ")
+
+
+def test_the_standard_library_tells_in_a_line_that_there_is_no_server(image: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        server = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        done = attempt(sys.executable, CLIENTS / "detect.py", image, server)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{server}: ")
+    assert line.endswith("is ssd-resnet34 serve running?")
 
 
 @pytest.mark.parametrize("form", ["http", "grpc"])
