@@ -75,7 +75,16 @@ def test_a_token_that_could_be_guessed_or_not_be_sent_is_refused(
     path.write_text(token)
     result = run("serve", "--token-file", path)
     assert result.code == 2
-    assert "16 ASCII characters" in result.err
+    assert f"--token-file {path}: give at least 16 ASCII characters" in result.err
+
+
+def test_a_weak_token_of_the_environment_names_the_variable(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN, "short")
+    result = run("serve")
+    assert result.code == 2
+    assert f"{TOKEN}: give at least 16 ASCII characters" in result.err
 
 
 @pytest.mark.parametrize("way", ["file", "environment"])

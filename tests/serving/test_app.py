@@ -637,6 +637,17 @@ def test_a_token_guards_everything_but_health_and_the_page() -> None:
     serve(scenario, token=TOKEN)
 
 
+def test_metrics_count_a_request_without_token_under_its_route() -> None:
+    async def scenario(client: Client) -> str:
+        await client.post("/detect", content=picture())
+        await client.get("/nothing")
+        return (await client.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})).text
+
+    text = serve(scenario, token=TOKEN, deadline=9.5)  # a server of its own counts from 0
+    assert 'ssd_resnet34_requests_total{route="detect",status="401"} 1.0' in text
+    assert 'ssd_resnet34_requests_total{route="none",status="401"} 1.0' in text
+
+
 def test_metrics_count_requests_refusals_and_stages() -> None:
     async def scenario(client: Client) -> str:
         await client.post("/detect", content=picture())

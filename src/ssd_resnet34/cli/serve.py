@@ -158,11 +158,19 @@ def _between(given: str) -> tuple[int, int]:
 
 
 def _token(path: Path | None) -> str | None:
-    if path is None:
-        given = os.environ.get(TOKEN)
-        return given.strip() if given else None
+    from ..serving.tokens import refuse_weak
+
+    given = os.environ.get(TOKEN) if path is None else _read(path)
+    if path is None and not given:
+        return None
+    token = (given or "").strip()
+    refuse_weak(token, TOKEN if path is None else f"--token-file {path}")
+    return token
+
+
+def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8").strip()
+        return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(

@@ -77,7 +77,7 @@ def make(
         },
     )
     inner.router.redirect_slashes = False
-    guarded = Guarded(inner, token, metrics.refused)
+    guarded = Guarded(inner, token, metrics.refused, routes)
     outer = Counted(Lingering(guarded, pool.closing), metrics.request)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 from urllib.parse import quote
 
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .answers import refusal
@@ -118,8 +119,14 @@ async def _drain(receive: Receive) -> None:
 class Guarded:
     """Lets in who has the token, and everybody where there is none."""
 
-    def __init__(self, app: ASGIApp, token: str | None, refused: Callable[[str], None]) -> None:
-        self._app, self._token, self._refused = app, token, refused
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str | None,
+        refused: Callable[[str], None],
+        routes: Sequence[BaseRoute] = (),
+    ) -> None:
+        self._app, self._token, self._refused, self._routes = app, token, refused, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
@@ -128,6 +135,15 @@ class Guarded:
                 check_token(given, self._token)
         except Refused as error:
             self._refused(error.code.name)
+            self._name_route(scope)
             await refusal(error)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    def _name_route(self, scope: Scope) -> None:
+        """Say which route is refused, as the router would have, for the count."""
+        for route in self._routes:
+            match, found = route.matches(scope)
+            if match is not Match.NONE:
+                scope.update(found)
+                return

@@ -23,6 +23,7 @@ from .metrics import Metrics
 from .pool import Pool
 from .process import Spawn, WorkerProcess
 from .tasks import Started, WorkerConfig
+from .tokens import refuse_weak
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,8 +57,8 @@ class Settings:
                 raise UsageError(f"port: {port} is out of range; give 0..65535")
         if not 1 <= self.workers <= 64:
             raise UsageError(f"workers: {self.workers} is out of range; give 1..64")
-        if self.token is not None and (len(self.token) < 16 or not self.token.isascii()):
-            raise UsageError("token: give at least 16 ASCII characters")
+        if self.token is not None:
+            refuse_weak(self.token)
         if self.token is None and not self.open and not _is_loopback(self.host):
             raise UsageError(
                 f"host {self.host} can be reached from other machines: give a token "
