@@ -12,9 +12,9 @@ SPREAD: Final = 0.2
 """How far apart the quartiles of a ratio may lie, as a share of it."""
 
 LEAST_CPU: Final = 0.8
-"""Of the CPU time of its threads, what a run gets that has the machine for itself: OpenVINO and
-ONNX Runtime get 0.95 and more on two cores; the rest is for more cores, which wait for one another
-at the ends of layers."""
+"""Of the CPU time of its threads, what a run gets that has the machine for itself: on two cores
+0.94 and more with every engine; the rest is for more cores, which wait for one another at the ends
+of layers."""
 
 
 def is_wide(median: float, low: float, high: float) -> bool:
