@@ -22,7 +22,6 @@ token() {
 ask() { curl --silent --show-error --fail-with-body --header @<(token) "$@"; }
 
 ask --data-binary "@$image" "$server/detect?score_threshold=0.5"
-echo
 ask --header 'Accept: image/png' --form "image=@$image" --output "$drawn" "$server/detect"
 echo "drawn: $drawn"
 ask --header 'Inference-Header-Content-Length: 0' --data-binary "@$image" --output /dev/null \

@@ -637,6 +637,20 @@ def test_a_token_guards_everything_but_health_and_the_page() -> None:
     serve(scenario, token=TOKEN)
 
 
+def test_an_answer_of_json_is_a_line() -> None:
+    async def scenario(client: Client) -> list[str]:
+        answers = [
+            await client.post("/detect", content=picture()),
+            await client.post("/detect", content=b""),
+            await client.get("/v2"),
+        ]
+        return [answer.text for answer in answers]
+
+    for text in serve(scenario):
+        assert text.endswith("}\n")
+        assert text.count("\n") == 1
+
+
 def test_metrics_count_a_request_without_token_under_its_route() -> None:
     async def scenario(client: Client) -> str:
         await client.post("/detect", content=picture())

@@ -13,9 +13,9 @@ from .tasks import Done
 def json_answer(
     value: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An answer of JSON without spaces; NaN is an error, since it is none."""
+    """An answer of one line of JSON, without spaces; NaN is an error, since it is none."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return Response(text, status, headers, media_type="application/json")
+    return Response(f"{text}\n", status, headers, media_type="application/json")
 
 
 def refusal(refused: Refused) -> Response:
