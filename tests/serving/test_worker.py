@@ -172,5 +172,5 @@ def test_a_device_with_the_whole_road_is_given_the_decoded_image() -> None:
             pipe.send(Order(1, Detect(data, "", Selection(), "json")))
             report = pipe.recv()
     assert len(wanted)
-    assert report.result == wanted.to_json().encode()
+    assert report.result == f"{wanted.to_json()}\n".encode()
     assert list(report.seconds) == ["decode", "network", "write"]

@@ -214,7 +214,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()  # nothing else can be said in the middle of an answer
             return
         type(self).refused(refused.code.name)
-        body = json.dumps(refused.body()).encode()
+        body = f"{json.dumps(refused.body())}\n".encode()
         headers = {
             "content-type": "application/json",
             "content-length": str(len(body)),

@@ -53,8 +53,7 @@ class DetectRoute:
                 task = Detect(data, name, selection, MEDIA[media])
                 done = await work.run(request, self._pool, self._metrics, [task], place, began)
         headers = timing(done, time.perf_counter() - began)
-        end = b"\n" if MEDIA[media] == "json" else b""  # a line, for terminals
-        return Response(done[0].result + end, 200, headers, media_type=media)
+        return Response(done[0].result, 200, headers, media_type=media)
 
 
 @asynccontextmanager

@@ -186,7 +186,7 @@ class Worker:
         found = self._detect(image, task.selection, watch)
         with watch.stage("write"):
             if task.form == "json":
-                return found.to_json().encode()
+                return f"{found.to_json()}\n".encode()
             buffer = io.BytesIO()
             drawn = draw(image, found, score_threshold=task.selection.score_threshold)
             drawn.save(buffer, "PNG", compress_level=_PNG_LEVEL)
