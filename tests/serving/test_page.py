@@ -16,7 +16,7 @@ from PIL import Image
 from browser import Browser, View, opened
 from running_server import Server, running
 from serving_engine import picture
-from ssd_resnet34.vision.draw import colour_of
+from ssd_resnet34.vision.colours import colour_of
 
 TOKEN = "0123456789abcdef"
 

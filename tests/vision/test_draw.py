@@ -1,7 +1,7 @@
 """Claims about the drawn picture and the notebook view."""
 
 from collections.abc import Iterator
-from itertools import combinations, pairwise
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from PIL import Image, ImageFont
 
 from ssd_resnet34.errors import UsageError
 from ssd_resnet34.vision import draw as module
+from ssd_resnet34.vision.colours import colour_of
 from ssd_resnet34.vision.detections import Detections
-from ssd_resnet34.vision.draw import colour_of, draw
+from ssd_resnet34.vision.draw import draw
 
 GREY = 128
 
@@ -185,14 +186,6 @@ def test_a_small_object_is_not_hidden_by_a_label(monkeypatch: pytest.MonkeyPatch
         assert across <= 0 or down <= 0
 
 
-def test_text_contrasts_with_its_plate() -> None:
-    for index in range(1, 81):
-        light, dark = sorted(
-            (_luminance(colour_of(index)), _luminance(module._ink(colour_of(index)))), reverse=True
-        )
-        assert (light + 0.05) / (dark + 0.05) >= 4
-
-
 @pytest.fixture
 def unknown_fonts() -> Iterator[None]:
     """The system's fonts are not looked for yet, nor afterwards."""
@@ -233,14 +226,6 @@ def test_without_such_a_font_accents_are_left_out(
     monkeypatch.setattr(module, "_SYSTEM_FONTS", ())
     drawn = draw(grey(640, 480), one(label=label), colour="bgr")
     assert drawn.tobytes() == draw(grey(640, 480), one(label=written), colour="bgr").tobytes()
-
-
-def test_colours_are_stable_and_differ_between_all_classes() -> None:
-    colours = [colour_of(index) for index in range(1, 81)]
-    assert colours[:3] == [colour_of(1), colour_of(2), colour_of(3)]
-    assert len(set(colours)) == 80
-    for first, second in pairwise(colours):
-        assert np.abs(np.subtract(first, second)).sum() > 90
 
 
 def test_a_wrong_option_is_refused(tmp_path: Path) -> None:
@@ -285,8 +270,3 @@ class TestNotebookView:
     def test_a_long_table_is_cut(self) -> None:
         view = one()[[0] * 50]._repr_html_()
         assert "… 30 more" in view
-
-
-def _luminance(colour: tuple[int, int, int]) -> float:
-    red, green, blue = (module._linear(value / 255) for value in colour)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

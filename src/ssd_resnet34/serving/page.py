@@ -10,7 +10,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..vision.draw import colour_of
+from ..vision.colours import colour_of
 from .refusals import Refused
 
 _FOLDER: Final = Path(__file__).parent / "static"

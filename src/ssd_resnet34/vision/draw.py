@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .. import files
 from ..errors import SSDResNet34Error, UsageError
 from .annotations import printable_utf8
+from .colours import RGB, colour_of, ink_on
 from .detections import Detections
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-RGB = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
 """left, top, right, bottom in pixels; right and bottom are outside."""
 
@@ -43,28 +43,9 @@ _SYSTEM_FONTS: Final = (
 )
 """Looked for, by name, where labels need more letters than Pillow's own font has."""
 
-_GOLDEN_RATIO: Final = (math.sqrt(5) - 1) / 2
 _HTML_WIDTH: Final = 640
 _HTML_ROWS: Final = 20
 _JPEG_QUALITY: Final = 85
-
-
-def colour_of(index: int) -> RGB:
-    """The colour of a class, RGB 0..255: the same in every picture, neighbours far apart.
-
-    Steps of the golden ratio never come back near a hue used shortly before. The hue is OKLCH's
-    (https://bottosson.github.io/posts/oklab/), in which equal steps look equally far.
-    """
-    hue = 2 * math.pi * ((index * _GOLDEN_RATIO + 0.02) % 1.0)
-    lightness = (0.72, 0.83, 0.56)[index % 3]
-    chroma = 0.21
-    while True:  # less colourful until the screen can show it: a few steps at most
-        rgb = _oklch(lightness, chroma, hue)
-        if min(rgb) >= -1e-3 and max(rgb) <= 1 + 1e-3:
-            break
-        chroma -= 0.01
-    red, green, blue = (round(255 * _gamma(min(1.0, max(0.0, value)))) for value in rgb)
-    return red, green, blue
 
 
 def draw(
@@ -270,15 +251,8 @@ def _paint(canvas: "PILImage", plate: _Plate) -> None:
         (0, 0, size[0] * 4 - 1, size[1] * 4 - 1), plate.radius * 4, fill=255
     )
     tile = Image.new("RGB", size, plate.colour)
-    ImageDraw.Draw(tile).text(plate.baseline, plate.text, _ink(plate.colour), plate.font)
+    ImageDraw.Draw(tile).text(plate.baseline, plate.text, ink_on(plate.colour), plate.font)
     canvas.paste(tile, (left, top), mask.resize(size, Image.Resampling.BOX))
-
-
-def _ink(background: RGB) -> RGB:
-    """White where its contrast by WCAG 2 (section 1.4.3) is at least 4 to 1, else near black."""
-    red, green, blue = (_linear(value / 255) for value in background)
-    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return (255, 255, 255) if 1.05 / (luminance + 0.05) >= 4 else (16, 16, 20)
 
 
 def _font(path: str | PathLike[str] | None, size: int) -> "Font":
@@ -315,29 +289,6 @@ def _ascii(text: str) -> str:
 def _printable(text: str) -> str:
     """One line, and no half of a surrogate pair, which FreeType refuses."""
     return "".join(char if char.isprintable() else " " for char in printable_utf8(text))
-
-
-def _oklch(lightness: float, chroma: float, hue: float) -> tuple[float, float, float]:
-    """OKLCH to linear sRGB."""
-    a, b = chroma * math.cos(hue), chroma * math.sin(hue)
-    long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
-    medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
-    short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
-    return (
-        4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
-        -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
-        -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
-    )
-
-
-def _gamma(value: float) -> float:
-    """Linear to sRGB, 0..1 (IEC 61966-2-1)."""
-    return 12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055
-
-
-def _linear(value: float) -> float:
-    """sRGB to linear, 0..1."""
-    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
 
 
 def to_html(detections: Detections) -> str:

@@ -22,8 +22,8 @@ from ssd_resnet34.training.data.drawing import TILE, annotated, drawn, write_dra
 from ssd_resnet34.training.data.example import DataSet
 from ssd_resnet34.training.data.loading import Examples
 from ssd_resnet34.training.data.reading import read
+from ssd_resnet34.vision.colours import colour_of
 from ssd_resnet34.vision.detections import Detections
-from ssd_resnet34.vision.draw import colour_of
 from ssd_resnet34.vision.images import DEFAULT_LIMITS, decode
 from written_sets import Box, Picture, write_coco
 
