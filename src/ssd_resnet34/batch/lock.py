@@ -53,6 +53,7 @@ class Lock:
     ) -> None:
         self.place, self.on_note = place, on_note
         self._beat, self._stale = beat, stale
+        self._pause = min(1.0, stale / 10)  # between two looks at a lock that may be dead
         self._mine: dict[str, Any] = {**_this_process(), "token": secrets.token_hex(8), "beat": 0}
         self._over = threading.Event()
         self._lost = False
@@ -90,7 +91,7 @@ class Lock:
         mark = _mark(dead)
         seen, end = None, time.monotonic() + self._stale
         while not self.place.create(mark, _encoded(self._mine)):
-            time.sleep(min(1.0, self._stale / 10))
+            time.sleep(self._pause)
             if self._read() != dead:  # the other has done it
                 return
             found = self._read(mark)
@@ -138,7 +139,7 @@ class Lock:
         )
         end = time.monotonic() + self._stale
         while time.monotonic() < end:
-            time.sleep(min(1.0, self._stale / 10))
+            time.sleep(self._pause)
             now = self._read()
             if now is None:
                 return None

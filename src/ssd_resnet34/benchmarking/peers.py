@@ -19,7 +19,7 @@ from ..errors import MissingExtra, UnsupportedPrecision
 from ..runtime import cpu
 from ..vision.images import decode
 from . import literal
-from .runs import Contender, Entry, told
+from .runs import Contender, Entry, kept_busy, told
 
 PUBLISHED: Final = "onnxruntime, published"
 EAGER: Final = "torch, eager"
@@ -93,7 +93,7 @@ def _published(
             "onnxruntime",
             "fp32",
             reason,
-            threads=_busy(threads),
+            threads=kept_busy(threads),
         )
 
 
@@ -114,7 +114,7 @@ def _eager(num_classes: int, image: Array, threads: int | None) -> Iterator[Cont
         torch.set_num_threads(threads or cpu.available_threads())
         try:
             reason = "the plain PyTorch module; random weights take the same time"
-            yield Contender(EAGER, run, "torch", "fp32", reason, threads=_busy(threads))
+            yield Contender(EAGER, run, "torch", "fp32", reason, threads=kept_busy(threads))
         finally:
             torch.set_num_threads(before)
 
@@ -176,11 +176,6 @@ def _onnxruntime(data: bytes, threads: int | None) -> Any:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     return session.run
-
-
-def _busy(threads: int | None) -> int:
-    here = cpu.available_threads()
-    return min(threads or here, here)
 
 
 def _package(name: str, requirement: str, where: str = "") -> Any:

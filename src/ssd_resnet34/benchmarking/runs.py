@@ -199,9 +199,15 @@ def opened(
                 reason,
                 streams,
                 batch,
-                threads=min(session.threads, cpu.available_threads()) if device == "cpu" else 0,
+                threads=kept_busy(session.threads) if device == "cpu" else 0,
             ),
         )
+
+
+def kept_busy(threads: int | None) -> int:
+    """How many of ``threads`` (None: as many as there may be) have CPU time of their own here."""
+    available = cpu.available_threads()
+    return min(threads or available, available)
 
 
 def is_expected(configuration: Configuration, device: str) -> bool:
