@@ -192,7 +192,10 @@ def test_rows_logged_after_the_last_checkpoint_are_dropped_when_resumed(tmp_path
     assert log.read_text().splitlines() == [head, row]
 
 
-def test_a_finished_run_does_nothing_more(uninterrupted: Path) -> None:
+def test_a_finished_run_does_nothing_more(
+    uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "batches", None)  # not even a process that prepares some
     before = stored(uninterrupted / "patches.pt")
     log = (uninterrupted / "patches.csv").read_text()
     train(uninterrupted, PATCHES)

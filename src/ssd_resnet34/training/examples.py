@@ -179,8 +179,6 @@ class Batches(IterableDataset[Batch]):
         self.seed, self.first, self.count, self.size = seed, first, count, size
 
     def __iter__(self) -> Iterator[Batch]:
-        cv2.setNumThreads(1)  # the cores belong to the network
-        torch.set_num_threads(1)
         step = self.first
         names = STUDIED if self.kind in ("mixed", "parks") else NAMES
         while True:

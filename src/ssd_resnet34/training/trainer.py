@@ -23,13 +23,13 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
 from ..contract import COCO, INPUT_SIZE
 from ..errors import UsageError
@@ -45,6 +45,7 @@ from .multibox import Target, layout_priors, maps_of, multibox_loss
 from .muon import Muon
 from .pixels import normalised
 from .rows import forget_after
+from .workers import ahead
 
 REPLAYED: Final = 160
 """Scenes whose features ``heads`` keeps for replay: 11.5 MB each in fp16."""
@@ -207,11 +208,7 @@ class Run:
         data = Batches(
             stage.data, self.priors, seed=self.seed, first=self.step, count=count, size=stage.size
         )
-        # Spawned: OpenCV's threads do not live on in a fork, which would wait for them for ever.
-        loader: DataLoader[Batch] = DataLoader(
-            data, batch_size=None, num_workers=1, prefetch_factor=3, multiprocessing_context="spawn"
-        )
-        return iter(loader)
+        return ahead(data, workers=1, prefetch=3)
 
     def update(self, heads: list[Tensor], targets: list[Target]) -> dict[str, float]:
         """One optimiser step on the multibox loss; returns what the log shows."""
@@ -242,9 +239,8 @@ class Run:
 def _rows(run: Run) -> Iterator[dict[str, float]]:
     replay: deque[tuple[Tensor, Target]] = deque(maxlen=REPLAYED)
     chance = random.Random(run.seed)
-    for batch in run.batches():
-        if run.step >= run.stage.steps:
-            return
+    left = run.stage.steps - run.step
+    for batch in islice(run.batches(), left) if left > 0 else ():
         images = normalised(batch.images)
         if run.stage.data == "patches":
             yield run.name(images, batch.targets)

@@ -4,25 +4,21 @@ A resumed run sees what an uninterrupted one would have seen, and several proces
 images out among them as one process would take them one micro-batch after the other.
 """
 
-import atexit
-import os
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ...errors import UsageError
-from ...processes import signals_blocked, unblock_signals
 from ..data.example import Example
 from ..multibox import BACKGROUND, Target
+from ..workers import ahead
 from .placing import target_of
 
 Key = tuple[int, int]
@@ -183,30 +179,5 @@ def micros(
         workers: processes that prepare them ahead; 0: this one does.
     """
     numbers = range(first * share.micros, order.steps * share.micros)
-    loader: DataLoader[Micro] = DataLoader(
-        _Micros(examples, order, share, priors),
-        batch_size=None,
-        sampler=numbers,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_alone if workers else None,
-        # Not forked: a child that inherits OpenCV's threads without their lives waits for them for
-        # ever.
-        multiprocessing_context="spawn" if workers else None,
-    )
-    with signals_blocked():  # until the workers, who take seconds to start, have their own way
-        return iter(loader)
-
-
-def _alone(_: int) -> None:
-    """A worker uses one core, leaves Ctrl-C to the run, and ends when it is told to."""
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Where the whole group is told to end (torchrun, systemd, Slurm), the run still ends its step:
-    # of a worker that a signal ended, torch would tell it by an error in the midst of that.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    unblock_signals()
-    # As a forked process ends: the thread that still sends a batch when the run stops early would
-    # abort in an interpreter that is being taken down.
-    atexit.register(os._exit, 0)
+    data = _Micros(examples, order, share, priors)
+    return ahead(data, workers, prefetch=4, numbers=numbers)
