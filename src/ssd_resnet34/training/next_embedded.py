@@ -16,6 +16,7 @@ at the end the 20 classes that VOC and COCO share on ``coco/val2017``, and the f
 
 import argparse
 import json
+import multiprocessing
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -124,7 +125,8 @@ def rendered(kind: Scenes, count: int, out: Path, processes: int) -> Path:
         return path
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(kind, number, str(folder)) for number in range(count)]
-    with ProcessPoolExecutor(processes) as pool:
+    # Not forked: OpenCV's threads do not live on in a fork, which would wait for them for ever.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         found = list(pool.map(_render, jobs, chunksize=4))
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
