@@ -1,8 +1,6 @@
 """``POST /detect``: one image in; the common JSON or the drawn picture out."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final, Literal
 
 from starlette.requests import Request
@@ -47,30 +45,29 @@ class DetectRoute:
             )
         selection = options.read(query, facts.contract)
         with self._pool.place() as place:
-            async with self._reader.upload(request) as (data, name), _hinting(request):
+            async with self._reader.upload(request) as (data, name):
                 began = time.perf_counter()
-                await work.look(data, name or THE_IMAGE, self._limits.images)
                 task = Detect(data, name, selection, MEDIA[media])
-                done = await work.run(request, self._pool, self._metrics, [task], place, began)
+                try:
+                    await work.look(data, name or THE_IMAGE, self._limits.images)
+                    done = await work.run(request, self._pool, self._metrics, [task], place, began)
+                except (ImageError, Refused) as error:
+                    if not _came_damaged(request, error):
+                        raise
+                    hint = "sent with curl -d? it leaves out line ends: use --data-binary @FILE"
+                    # No name for the refusal here: it would hold itself, and the body with it.
+                    raise Refused(of_error(error).code.name, f"{of_error(error)}; {hint}") from None
         headers = timing(done, time.perf_counter() - began)
         return Response(done[0].result, 200, headers, media_type=media)
 
 
-@asynccontextmanager
-async def _hinting(request: Request) -> AsyncIterator[None]:
-    """Refuse what is no whole image with a hint, where it may have come by ``curl -d``.
+def _came_damaged(request: Request, error: ImageError | Refused) -> bool:
+    """Whether what is no whole image may have come by ``curl -d``.
 
     curl names the same type for ``--data-binary``, so that the type alone is no ground.
     """
-    try:
-        yield
-    except (ImageError, Refused) as error:
-        # No name for the refusal here: it would hold itself, and the body with it.
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == CURLS_OWN and of_error(error).code.name in DAMAGED:
-            hint = "sent with curl -d? it leaves out line ends: use --data-binary @FILE"
-            raise Refused(of_error(error).code.name, f"{of_error(error)}; {hint}") from None
-        raise
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == CURLS_OWN and of_error(error).code.name in DAMAGED
 
 
 def accepted(header: str) -> str:
