@@ -106,7 +106,7 @@ class Statistics:
         shares = np.array([h.shares for h in self.histograms.values()], np.float64)
         packed = io.BytesIO()  # zipfile, cut off by a full disk, would write on when collected
         np.savez_compressed(packed, head=np.array(text), counts=counts, shares=shares)
-        files.write(path, packed.getbuffer())
+        files.write(path, packed.getvalue())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Statistics":

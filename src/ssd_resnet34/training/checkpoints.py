@@ -19,4 +19,4 @@ def write(path: Path, state: dict[str, Any]) -> None:
     # In memory first: torch turns what a disk refuses into errors of its own.
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    files.write(path, buffer.getbuffer())
+    files.write(path, buffer.getvalue())

@@ -345,7 +345,7 @@ def save_png(picture: "PILImage", path: str | PathLike[str]) -> None:
     """
     data = io.BytesIO()
     picture.save(data, "PNG")
-    files.write(path, data.getbuffer())
+    files.write(path, data.getvalue())
 
 
 def jpeg_uri(picture: "PILImage") -> str:
