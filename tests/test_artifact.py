@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -48,7 +48,6 @@ categories = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(categories=categories, lineage=st.sampled_from(["pytorch", "tensorflow"]), note=st.text())
 def test_contract_and_metadata_survive_the_file(
     categories: list[Category], lineage: str, note: str
@@ -154,7 +153,6 @@ def test_a_model_cut_anywhere_is_refused() -> None:
             artifact.check_heads(artifact.load(data[:end]), TWO)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_refused_with_our_error(data: bytes) -> None:
     with pytest.raises(ArtifactError):

@@ -53,7 +53,7 @@ def rows(draw: st.DrawFn) -> Row:
 
 
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(given_=st.lists(rows(), max_size=5))
 def test_any_rows_come_back_and_give_the_same_bytes_again(format: str, given_: list[Row]) -> None:
     form = FORMS[format]

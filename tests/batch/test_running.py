@@ -117,7 +117,8 @@ def test_a_complete_run_runs_nothing_again(
 
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])
 @settings(
-    max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=8,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_shard_that_is_damaged_anywhere_is_done_again(

@@ -61,7 +61,7 @@ def test_a_system_without_a_folder_for_temporary_files_is_told(
         list(Sorting([Input("a"), Input("b")], 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.text(max_size=2), st.integers(0, 9)), max_size=12), st.integers(1, 4))
 def test_any_number_of_inputs_is_sorted_and_each_address_once(
     given_: list[tuple[str, int]], run: int

@@ -169,7 +169,7 @@ def test_a_thousand_submissions_come_back_once_with_their_contexts(
     receivers=st.integers(1, 3),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_shape_of_queues_gives_each_result_once(
     workers: int, sizes: tuple[int | None, int | None], count: int, receivers: int, seed: int
 ) -> None:

@@ -401,7 +401,7 @@ PLACES = st.one_of(st.integers(0, 10**6), st.integers(0, 400), st.integers(-400,
 
 
 @given(changes=st.lists(st.tuples(PLACES, st.integers(0, 255)), min_size=1, max_size=3))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_damaged_byte_is_refused_or_does_no_harm(
     changes: list[tuple[int, int]],
     stored: bytes,

@@ -245,7 +245,7 @@ def test_the_priors_are_those_of_the_lineage(golden: ModuleType) -> None:
     assert_same(decoder(COCO_TENSORFLOW)(heads), wanted)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(
     st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.05, 0.3]), st.integers(1, 50),
     st.integers(1, 60), st.sampled_from([CONTRACT, THREE]), st.integers(1, 3),
@@ -301,7 +301,7 @@ def boxes_of_three_classes(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArra
     return boxes, scores
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(boxes_of_three_classes(), st.sampled_from([0.1, 0.25, 1 / 3, 0.5, 1.0]))
 def test_suppression_equals_that_of_postprocess(
     given_boxes: tuple[NDArray[np.float32], NDArray[np.float32]], limit: float

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -54,7 +54,6 @@ def assert_same(found: Histogram, wanted: Histogram) -> None:
 
 
 @given(tensors)
-@settings(deadline=None)
 def test_counts_are_those_of_numpy_on_the_same_edges(given_: list[float]) -> None:
     values = np.array(given_, np.float32)
     histogram = of(values)
@@ -88,7 +87,6 @@ def test_one_value_is_in_the_bin_that_holds_it(value: float) -> None:
 
 
 @given(tensors, st.randoms(use_true_random=False), st.integers(1, 6))
-@settings(deadline=None)
 def test_neither_order_nor_calls_change_the_counts(
     given_: list[float], rng: random.Random, calls: int
 ) -> None:
@@ -100,7 +98,6 @@ def test_neither_order_nor_calls_change_the_counts(
 
 
 @given(st.lists(tensors, min_size=1, max_size=4), st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_every_image_that_is_not_all_zero_has_one_share(
     images: list[list[float]], rng: random.Random
 ) -> None:
@@ -152,7 +149,6 @@ def test_nothing_but_zeros_has_no_counts_and_no_shares() -> None:
 
 
 @given(tensors)
-@settings(deadline=None)
 def test_the_bins_are_as_many_whatever_the_range_and_as_narrow_as_it_allows(
     given_: list[float],
 ) -> None:

@@ -395,7 +395,7 @@ def test_one_outlier_among_many_is_cut_off(method: Method) -> None:
     ),
     st.booleans(),
 )
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_a_range_holds_zero_and_nothing_that_was_not_seen(
     method: Method, given_: list[float], symmetric: bool
 ) -> None:

@@ -62,7 +62,7 @@ objects = st.tuples(
 results = st.lists(objects, max_size=8).map(lambda rows: found(*rows))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(results, results)
 def test_pairs_are_one_to_one_of_one_class_and_overlap(a: Detections, b: Detections) -> None:
     pairs = match(a, b)
@@ -77,7 +77,7 @@ def test_pairs_are_one_to_one_of_one_class_and_overlap(a: Detections, b: Detecti
             assert a.indices[i] != b.indices[j] or shares[i, j] < 0.5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(results, results)
 def test_agreement_is_between_none_and_all_and_the_same_both_ways(
     a: Detections, b: Detections
@@ -88,7 +88,7 @@ def test_agreement_is_between_none_and_all_and_the_same_both_ways(
     assert there.matched <= min(len(a), len(b))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(objects.filter(lambda o: o[0][2] > o[0][0] and o[0][3] > o[0][1]), max_size=8))
 def test_a_result_agrees_with_itself(rows: list[tuple[Box, int, float]]) -> None:
     same = compare(found(*rows), found(*rows))

@@ -45,7 +45,7 @@ def repeated(made: dict[str, Any], results: list[dict[str, Any]], weights: list[
     return plain_pycocotools(sample, found).eval["precision"][..., 0, -1]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32))
 def test_a_weighted_sample_is_the_set_with_repeated_images(
     tmp_path_factory: pytest.TempPathFactory, seed: int

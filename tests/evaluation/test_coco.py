@@ -62,7 +62,7 @@ def test_the_truth_as_predictions_scores_one(
     assert sum(one.truths for one in measured) == len(counting)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32), crowds=st.sampled_from([0, 0.2]), count=st.integers(1, 200))
 def test_numbers_are_those_of_plain_pycocotools(
     tmp_path_factory: pytest.TempPathFactory, seed: int, crowds: float, count: int

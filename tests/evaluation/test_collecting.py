@@ -88,7 +88,7 @@ RECIPES = st.builds(
 )
 
 
-@hypothesis_settings(max_examples=30, deadline=None)
+@hypothesis_settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.lists(RECIPES, min_size=1, max_size=4), RECIPES)
 def test_what_a_collector_gives_is_what_postprocess_gives(
     seed: int, recipes: list[Recipe], base: Recipe

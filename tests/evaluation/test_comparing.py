@@ -159,7 +159,7 @@ results = st.lists(
 
 
 @given(results, results)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_agreement_is_that_of_the_one_matcher(
     a: list[dict[str, Any]], b: list[dict[str, Any]]
 ) -> None:
@@ -185,7 +185,7 @@ def test_agreement_is_that_of_the_one_matcher(
 
 
 @given(results, results)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_detection_above_the_threshold_is_accounted_for_once(
     a: list[dict[str, Any]], b: list[dict[str, Any]]
 ) -> None:

@@ -181,7 +181,7 @@ def sets(draw: st.DrawFn) -> tuple[Dataset, list[dict[str, Any]], float]:
 
 
 @given(sets())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_everything_that_counts_has_one_verdict(
     case: tuple[Dataset, list[dict[str, Any]], float],
 ) -> None:

@@ -46,7 +46,7 @@ def test_a_finished_journal_is_gone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(share=st.floats(0, 1), junk=st.binary(max_size=20))
 def test_a_journal_that_was_cut_anywhere_goes_on(
     tmp_path_factory: pytest.TempPathFactory, share: float, junk: bytes

@@ -28,7 +28,10 @@ def whole(bench: Bench) -> Path:
 
 
 @given(share=st.floats(0, 1, exclude_max=True))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=40,
+)
 def test_a_log_cut_short_anywhere_is_refused(whole: Path, share: float) -> None:
     data = whole.read_bytes()
     cut = whole.with_name("cut.txt")

@@ -134,7 +134,10 @@ ATTRIBUTES = {
 
 
 @given(data=st.data(), scenario=st.sampled_from(SCENARIOS))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=60,
+)
 def test_loadgen_finds_the_same_values(
     tmp_path: Path, data: st.DataObject, scenario: Scenario
 ) -> None:

@@ -139,7 +139,7 @@ def test_the_source_model_is_not_changed(graph: Any) -> None:
     assert artifact.serialize(model) == before
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 2**32))
 def test_cutting_does_not_depend_on_any_name(graph: Any, cut_of: Any, seed: int) -> None:
     model = graph("qdq_onnx")  # the smallest file, and the one with most nodes

@@ -13,7 +13,7 @@ from ssd_resnet34.runtime.pipeline import ALONE, overlapped
 
 
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_results_come_in_the_order_of_the_items(items: list[int], workers: int) -> None:
     def work(item: int) -> int:
         time.sleep(item / 2000)  # later items overtake
@@ -134,7 +134,7 @@ def test_they_overlap_as_soon_as_anything_else_takes_its_share(
 
 
 @given(st.lists(st.floats(0, 1), max_size=12), st.integers(1, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_order_stays_whenever_the_change_comes(shares: list[float], workers: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         machine = Machine(patch)

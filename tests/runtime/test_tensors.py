@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ssd_resnet34.errors import InvalidInput
@@ -19,7 +19,6 @@ def test_a_right_array_is_taken_as_it_is() -> None:
     assert contexts is None
 
 
-@settings(deadline=None)  # other work on the machine is no failure
 @given(st.lists(AXES, max_size=5).map(tuple), DTYPES)
 def test_any_other_shape_or_dtype_is_refused_in_words(shape: tuple[int, ...], dtype: str) -> None:
     array = np.broadcast_to(np.zeros((), dtype), shape)
@@ -44,7 +43,6 @@ def test_what_is_not_finite_is_refused_before_an_engine_makes_something_of_it(va
     assert read_inputs(tensor)[0] is tensor
 
 
-@settings(deadline=None)  # other work on the machine is no failure
 @given(st.recursive(st.none() | st.integers() | st.text() | st.binary(), st.lists))
 def test_anything_else_is_refused_in_words(value: object) -> None:
     with pytest.raises(InvalidInput, match="expected a float32 array"):

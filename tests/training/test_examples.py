@@ -48,7 +48,7 @@ boxes_within = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(boxes_within, st.integers(0, 200), st.integers(0, 200), st.integers(20, 100))
 def test_a_window_clips_boxes_and_ignores_those_mostly_outside(
     places: list[tuple[int, int, int, int]], left: int, top: int, size: int

@@ -111,7 +111,7 @@ def decode(offsets: Tensor, table: Tensor) -> Tensor:
 
 
 # Irregular numbers: no IoU falls on a threshold or ties with another within float32.
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(0, 6), st.integers(0, 2))
 def test_matching_equals_its_definition_prior_by_prior(
     seed: int, objects: int, regions: int
@@ -137,7 +137,7 @@ def test_matching_equals_its_definition_prior_by_prior(
             np.testing.assert_allclose(decoded[p], boxes[owner], atol=2e-3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(*[st.integers(0, 380)] * 2, *[st.integers(8, 300)] * 2), max_size=5))
 def test_every_object_owns_a_prior_even_where_objects_coincide(
     places: list[tuple[int, int, int, int]],

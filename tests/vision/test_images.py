@@ -464,7 +464,7 @@ def test_an_unknown_colour_is_refused() -> None:
 # ---------------------------------------------------------------------------------- fuzzing
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     name=st.sampled_from(sorted(ACCEPTED)),
     edits=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6),

@@ -461,7 +461,7 @@ def boxes_by_class(draw: st.DrawFn) -> tuple[NDArray[np.float64], NDArray[np.int
     return np.concatenate([corners, corners + sizes], axis=1).astype(np.float64), np.sort(classes)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(boxes_by_class(), st.sampled_from([0.1, 0.25, 1 / 3, 0.5, 1.0]), st.booleans())
 def test_suppression_equals_the_loop_over_pairs(
     given_boxes: tuple[NDArray[np.float64], NDArray[np.int64]], limit: float, clamp: bool
@@ -475,7 +475,7 @@ def test_suppression_equals_the_loop_over_pairs(
     assert sorted(got.tolist()) == wanted
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(0, 2**32 - 1), st.floats(0.02, 0.5), st.integers(1, 50), st.integers(1, 60),
     st.sampled_from(["exact", "mlperf"]),

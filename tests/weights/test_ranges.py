@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ssd_resnet34.errors import CalibrationError, OutputError, UsageError
@@ -40,7 +40,6 @@ def written(folder: Path, text: str | bytes) -> Path:
 
 
 @given(st.dictionaries(names, pairs, min_size=1, max_size=8))
-@settings(deadline=None)
 def test_names_their_order_and_every_float32_bit_survive(
     tmp_path_factory: pytest.TempPathFactory, ranges: dict[str, tuple[float, float]]
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -332,7 +332,6 @@ def test_hostile_programs_end_in_our_error(program: bytes) -> None:
         readers.read(program)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_random_bytes_end_in_our_error(data: bytes) -> None:
     for start in (b"", b"\x80\x02", b"PK\x03\x04", b"\x08", (60).to_bytes(8, "little") + b"{"):

@@ -64,7 +64,7 @@ def test_a_single_row_is_within_opencvs_own_rounding(size: tuple[int, int]) -> N
 
 
 @given(st.lists(st.tuples(st.integers(2, 60), st.integers(2, 60)), min_size=1, max_size=3))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_a_batch_mixes_sizes(sizes: list[tuple[int, int]]) -> None:
     images = [noise(*size) for size in sizes]
     batch = Preprocessor(COCO, CPU, torch.float32)(images)

@@ -76,7 +76,7 @@ def assert_same(found: list[Detections], wanted: list[Detections]) -> None:
     st.integers(0, 1000),
     st.sampled_from(("exact", "mlperf")),
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_boxes_of_images_of_any_size_are_the_hosts(
     sizes: list[tuple[int, int]], seed: int, nms: Nms
 ) -> None:

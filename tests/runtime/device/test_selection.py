@@ -153,7 +153,7 @@ PLACES = st.tuples(
     st.sampled_from([1, 4, 200]),
     st.sampled_from([1, 7, 200]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_random_heads_give_what_the_host_gives(
     places: list[tuple[Any, ...]],
     nms: Nms,
@@ -187,7 +187,7 @@ BOXES = st.tuples(*[st.integers(0, 6)] * 2, *[st.integers(0, 5)] * 2)
     st.integers(1, 9),
     st.integers(1, 100),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_boxes_that_meet_edge_to_edge_are_dropped_as_on_the_host(
     groups: list[list[tuple[int, ...]]], nms: Nms, threshold: float, block: int, pairs: int
 ) -> None:

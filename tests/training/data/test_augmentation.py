@@ -80,7 +80,7 @@ def noise(sample: Sample, seed: int = 0) -> NDArray[np.uint8]:
 # ---------------------------------------------------------------- what comes out
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(samples(), recipes, seeds, inputs)
 def test_every_example_is_what_its_class_promises(
     sample: Sample, recipe: Augmentation, seed: int, size: int
@@ -108,7 +108,7 @@ def test_every_example_is_what_its_class_promises(
     assert len(found) + len(example.ignored) <= len(sample.boxes)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(samples(), recipes, seeds, inputs)
 def test_an_index_stays_with_its_box(
     sample: Sample, recipe: Augmentation, seed: int, size: int
@@ -123,7 +123,7 @@ def test_an_index_stays_with_its_box(
         assert ((centre >= 0) & (centre < size)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(samples(), recipes, seeds)
 def test_the_same_generator_gives_the_same_example(
     sample: Sample, recipe: Augmentation, seed: int
@@ -154,7 +154,7 @@ def one_box(width: int, height: int, box: tuple[int, int, int, int]) -> Sample:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seeds, st.floats(0, 1), st.floats(0, 1))
 def test_pixels_and_boxes_move_together(seed: int, x: float, y: float) -> None:
     """A white object on black: wherever it goes, its box is where it is white."""
@@ -180,7 +180,7 @@ def test_pixels_and_boxes_move_together(seed: int, x: float, y: float) -> None:
 # ---------------------------------------------------------------- geometry
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(samples(), inputs)
 def test_without_augmentation_the_whole_picture_is_resized(sample: Sample, size: int) -> None:
     pixels = noise(sample)
@@ -200,7 +200,7 @@ def test_without_augmentation_the_whole_picture_is_resized(sample: Sample, size:
     assert np.allclose(plain.boxes, moved[large & ~sample.ignored], atol=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(samples(), recipes, seeds)
 def test_mirrored_twice_is_as_before(sample: Sample, recipe: Augmentation, seed: int) -> None:
     pixels = noise(sample)
@@ -231,7 +231,7 @@ def test_a_view_beyond_the_picture_agrees_with_one_inside_it() -> None:
     assert (wide[:, :2] == FILL).all()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(samples(), seeds)
 def test_a_crop_lies_in_its_canvas_and_is_never_empty(sample: Sample, seed: int) -> None:
     width, height = sample.size

@@ -19,7 +19,6 @@ from written_sets import PICTURES, document, write_coco, write_voc, write_yolo, 
 
 SETTINGS = settings(
     max_examples=100,
-    deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # files are slow to shrink
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
