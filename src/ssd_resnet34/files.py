@@ -48,8 +48,11 @@ def replacing(path: str | PathLike[str]) -> Iterator[IO[bytes]]:
         raise
 
 
-def write(path: str | PathLike[str], data: bytes | memoryview) -> None:
+def write(path: str | PathLike[str], data: bytes) -> None:
     """Make ``data`` the content of ``path``, whole or not at all, as :func:`replacing` does.
+
+    No view of a buffer: an error would hold both in one circle, and CPython's collector may take
+    them apart in the wrong order (an error out of nowhere, or a crash).
 
     Raises:
         UsageError: it cannot be made there, or what is there is no regular file.

@@ -53,7 +53,8 @@ class Lock:
     ) -> None:
         self.place, self.on_note = place, on_note
         self._beat, self._stale = beat, stale
-        self._pause = min(1.0, stale / 10)  # between two looks at a lock that may be dead
+        # Between two looks at a lock that may be dead: a store tells nobody that a file changed.
+        self._pause = min(1.0, stale / 10)
         self._mine: dict[str, Any] = {**_this_process(), "token": secrets.token_hex(8), "beat": 0}
         self._over = threading.Event()
         self._lost = False

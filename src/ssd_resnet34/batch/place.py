@@ -258,7 +258,7 @@ class StorePlace:
         def attempt() -> datetime | None:
             try:
                 found: datetime = self.files.modified(self._path(name))
-            except NotImplementedError:
+            except NotImplementedError:  # a store that keeps no times; the note goes without
                 return None
             return found.astimezone()
 

@@ -160,10 +160,10 @@ def _between(given: str) -> tuple[int, int]:
 def _token(path: Path | None) -> str | None:
     from ..serving.tokens import refuse_weak
 
-    given = os.environ.get(TOKEN) if path is None else _read(path)
+    given = os.environ.get(TOKEN, "") if path is None else _read(path)
     if path is None and not given:
         return None
-    token = (given or "").strip()
+    token = given.strip()
     refuse_weak(token, TOKEN if path is None else f"--token-file {path}")
     return token
 

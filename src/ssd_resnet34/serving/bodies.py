@@ -64,8 +64,8 @@ class Reader:
 
         Raises: as :meth:`body`, and Refused for a multipart body without one file, or broken.
         """
-        kind, _, options = request.headers.get("content-type", "").partition(";")
-        if kind.strip().lower() != "multipart/form-data":
+        kind, options = content_type(request)
+        if kind != "multipart/form-data":
             async with self.body(request) as data:
                 yield data, ""
             return
@@ -234,6 +234,12 @@ class _Form:
             raise bad_request(f"multipart: {len(self._files)} files; send one image in a request")
         file = self._files.pop()  # its parts go; else every file would be held twice
         return b"".join(file.parts), file.name
+
+
+def content_type(request: Request) -> tuple[str, str]:
+    """The media type of a request's body in lower case, "" for none, and its parameters."""
+    kind, _, options = request.headers.get("content-type", "").partition(";")
+    return kind.strip().lower(), options
 
 
 def _boundary(options: str) -> str:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from ..errors import CorruptImage, ImageError, UnsupportedImage
 from . import options, work
 from .answers import timing
-from .bodies import Reader
+from .bodies import Reader, content_type
 from .limits import ServerLimits
 from .metrics import Metrics
 from .pool import Pool
@@ -55,7 +55,8 @@ class DetectRoute:
                     if not _came_damaged(request, error):
                         raise
                     hint = "sent with curl -d? it leaves out line ends: use --data-binary @FILE"
-                    # No name for the refusal here: it would hold itself, and the body with it.
+                    # No name for the refusal here, and no context manager that makes it (on Python
+                    # 3.13): it would hold itself, and the body with it.
                     raise Refused(of_error(error).code.name, f"{of_error(error)}; {hint}") from None
         headers = timing(done, time.perf_counter() - began)
         return Response(done[0].result, 200, headers, media_type=media)
@@ -66,8 +67,7 @@ def _came_damaged(request: Request, error: ImageError | Refused) -> bool:
 
     curl names the same type for ``--data-binary``, so that the type alone is no ground.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind == CURLS_OWN and of_error(error).code.name in DAMAGED
+    return content_type(request)[0] == CURLS_OWN and of_error(error).code.name in DAMAGED
 
 
 def accepted(header: str) -> str:

@@ -124,7 +124,7 @@ class Guarded:
         app: ASGIApp,
         token: str | None,
         refused: Callable[[str], None],
-        routes: Sequence[BaseRoute] = (),
+        routes: Sequence[BaseRoute],
     ) -> None:
         self._app, self._token, self._refused, self._routes = app, token, refused, routes
 
